@@ -1,0 +1,90 @@
+# Every verb does the set-up that it needs, once. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+# ARGS="model=cnn data=digits seeds.master=7" is handed to the command as it stands.
+ARGS ?=
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
+SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
+PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+
+.PHONY: help train ui doctor sync test lint bench lock lock-check clean
+
+help:  ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+train: .venv/.train  ## train one model: make train ARGS="model=cnn data=digits seeds.master=7"
+	@$(BIN)/seedbed train $(ARGS)
+
+ui: .venv/.train  ## MLflow's page for all runs, on this machine alone: http://127.0.0.1:5001
+	@mkdir -p runs/mlflow
+	@echo "MLflow: http://127.0.0.1:$${PORT:-5001}  (Ctrl-C ends it)"
+	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server --host 127.0.0.1 --port $${PORT:-5001} --workers 1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/runs/mlflow/mlflow.db}"
+
+doctor: .venv/.train  ## which levels of determinism this machine can keep, and what runs here
+	@$(BIN)/seedbed doctor $(ARGS)
+
+sync: .venv/.train  ## send to MLflow what is missing there
+	@$(BIN)/seedbed sync $(ARGS)
+
+test: .venv/.dev  ## all tests: make test ARGS="-k seeds"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.dev  ## ruff (check and format), mypy, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: .venv/.train  ## what recording and determinism cost: ratios, side by side in one run
+	@$(BIN)/python tests/bench.py $(ARGS)
+
+lock: .venv/.uv pyproject.toml  ## resolve every pin anew into requirements/ (review the diff)
+	@rm -f requirements/*.txt
+	@$(MAKE) --no-print-directory lock-files
+
+lock-check: .venv/.uv  ## fail when requirements/ and pyproject.toml part
+	@before=$$(cat requirements/*.txt | sha256sum); copy=$$(mktemp -d); cp requirements/*.txt "$$copy"; \
+	$(MAKE) --no-print-directory lock-files; after=$$(cat requirements/*.txt | sha256sum); cp "$$copy"/*.txt requirements/; rm -r "$$copy"; \
+	[ "$$before" = "$$after" ] || { echo "requirements/ is not what pyproject.toml asks for: make lock" >&2; exit 2; }
+
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header
+.PHONY: lock-files
+lock-files:
+	@mkdir -p requirements
+	@$(COMPILE) pyproject.toml -o requirements/cpu.txt
+	@$(COMPILE) pyproject.toml --group dev -c requirements/cpu.txt -o requirements/dev.txt
+	@$(COMPILE) --group build -c requirements/cpu.txt -o requirements/build.txt
+	@$(COMPILE) --group uv -o requirements/uv.txt
+
+clean:  ## remove the environment and caches; records in runs/ stay
+	@rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# --- set-up: uv, then the lock, then this project -----------------------------------------------------------------
+
+# uv from PATH, else pip puts the pinned one into the environment.
+.venv/.uv: requirements/uv.txt
+	@[ -n "$(PYTHON)" ] || { echo "seedbed needs Python 3.11, 3.12 or 3.13; none was found on PATH. Install one, or say make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@echo "Setting up .venv with $$($(PYTHON) --version) (once)"
+	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" .venv; else \
+	  $(PYTHON) -m venv .venv || { echo "Python can't make an environment here. Install its venv module (Debian: apt install python3-venv), or uv." >&2; rm -rf .venv; exit 2; }; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; fi
+	@touch $@
+
+# build.txt comes first: one dependency is a source archive, and what builds it is pinned too.
+.venv/.train: .venv/.uv requirements/build.txt requirements/cpu.txt pyproject.toml
+	@echo "Installing what training needs, pinned by hash (once; some minutes on a slow line)"
+	@$(INSTALL) -r requirements/build.txt
+	@if [ "$(UV)" = "$(BIN)/uv" ]; then $(SYNC) requirements/cpu.txt requirements/uv.txt; else $(SYNC) requirements/cpu.txt; fi
+	@$(PACKAGE)
+	@touch $@
+
+.venv/.dev: .venv/.train requirements/dev.txt
+	@echo "Installing what the tests need (once)"
+	@$(INSTALL) -r requirements/dev.txt
+	@touch $@

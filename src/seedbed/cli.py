@@ -1,0 +1,287 @@
+"""The commands: parse, call one function, print. Exit status: 0 done, 1 the run failed or disagrees, 2 could not be asked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from seedbed import Refused, __version__, project_root
+
+VERBS = {
+    "train": "train one model, keep its record, track it (KEY=VALUE overrides the config; --help shows it)",
+    "sync": "send to MLflow what is missing there; twice is harmless",
+    "doctor": "which levels this machine can keep, and why; what runs here",
+}
+# Hydra's own flags that take a value, to be handed on to the process of each job of a multirun.
+HYDRA_OPTIONS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+
+
+def main(argv: list[str]) -> int:
+    """The exit status of `seedbed ARGV`."""
+    if argv[:1] in (["-sc"], ["--shell-completion"], ["--shell_completion"]):
+        return _complete(argv)
+    if argv[:1] == ["--version"]:
+        print(__version__)
+        return 0
+    verb = argv[0] if argv else ""
+    if verb not in VERBS:
+        helped = verb in ("", "-h", "--help")
+        lines = [] if helped else [f"seedbed: there is no command {verb!r}.\n"]
+        lines += ["usage: seedbed COMMAND [ARGUMENTS]\n", *(f"  {name:8} {words}" for name, words in VERBS.items())]
+        print("\n".join(lines), file=sys.stdout if helped else sys.stderr)
+        return 0 if helped else 2
+    command: Callable[[list[str]], int] = {"train": train, "sync": sync, "doctor": doctor}[verb]
+    try:
+        return command(argv[1:])
+    except Exception as error:
+        message = _refusal(error)
+        if message is None:
+            raise
+        print(f"seedbed {verb}: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nseedbed {verb}: stopped.", file=sys.stderr)
+        return 130
+
+
+def train(argv: list[str]) -> int:
+    """`seedbed train`: compose the config with Hydra, put the right process in place, run, print."""
+    from seedbed.run import process, training
+
+    as_json = "--json" in argv
+    hydra_argv = [word for word in argv if word != "--json"]
+    status = 0
+
+    def job(config: Any) -> None:
+        nonlocal status
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+        from omegaconf import OmegaConf
+
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.MULTIRUN:
+            status = max(status, _child(hydra, argv))
+            return
+        drawn = os.environ.pop(process.ENTROPY, None)
+        entropy = int(drawn) if drawn else int.from_bytes(os.urandom(4), "little")
+        seeds = training.resolved_seeds(config, entropy)
+        needed = OmegaConf.to_container(config.determinism.environment, resolve=True) | {"PYTHONHASHSEED": str(seeds["hash"])}
+        again = ["train", *argv, f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}"]
+        process.replace(needed, again, entropy, config.determinism.level)
+        with _following(config.tracking) as tell:
+            record = training.run(config, entropy, said=_say, started=lambda found: tell(found.path), progress=sys.stderr.isatty())
+        status = _report(record, config, as_json)
+
+    _hydra(job, hydra_argv)
+    return status
+
+
+def _hydra(job: Callable[[Any], None], argv: list[str]) -> None:
+    """Compose `conf/train.yaml` with the overrides in `argv` and call `job`, as any Hydra program does."""
+    import hydra
+
+    from seedbed.run import config
+
+    config.register()
+    folder = project_root() / "conf"
+    if not (folder / "train.yaml").is_file():
+        raise Refused(f"{folder} holds no train.yaml. Call seedbed from its project, or name the project: SEEDBED_ROOT=DIR.")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and leave as one message
+    sys.argv = ["seedbed", *argv]
+    failed: list[Exception] = []
+
+    def quietly(config: Any) -> None:
+        try:
+            job(config)
+        except Exception as error:  # Hydra would print a line of its own about it
+            failed.append(error)
+
+    hydra.main(version_base="1.3", config_path=str(folder), config_name="train")(quietly)()
+    if failed:
+        raise failed[0]
+
+
+def _child(hydra: Any, argv: list[str]) -> int:
+    """One job of a multirun, in a process of its own: hash seed and thread numbers can differ from job to job."""
+    flags = [word for i, word in enumerate(argv) if word == "--json" or word.startswith("--config-") or word in HYDRA_OPTIONS
+             or (i and argv[i - 1] in HYDRA_OPTIONS)]  # fmt: skip
+    overrides = [word for word in hydra.overrides.task if not word.startswith("hydra.")]
+    where = [f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}", "hydra.mode=RUN"]
+    sys.stdout.flush()
+    return subprocess.run([sys.executable, "-m", "seedbed", "train", *flags, *overrides, *where]).returncode
+
+
+def _quoted(value: str) -> str:
+    """A value in Hydra's override grammar: quoted, with quotes and backslashes before them escaped."""
+    return "'" + value.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
+
+
+@contextmanager
+def _following(tracking: Any) -> Iterator[Callable[[Any], None]]:
+    """A process that copies the record into MLflow as it grows; it is told the record's path once there is one."""
+    if not tracking.uri:
+        yield lambda path: None
+        return
+    from seedbed.run.process import REPLACED
+    from seedbed.run.record import Record
+    from seedbed.tracking import is_complete
+
+    log = project_root() / "runs" / "tracking.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    env = {name: value for name, value in os.environ.items() if name != REPLACED} | {"SEEDBED_TRACKING_URI": str(tracking.uri)}
+    with open(log, "a") as output:
+        # its own session: Ctrl-C is for the training, and what the training leaves is still to be sent
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "seedbed", "sync", "--follow", "--experiment", tracking.experiment],
+            stdin=subprocess.PIPE, stdout=output, stderr=output, env=env, text=True, start_new_session=True,
+        )  # fmt: skip
+    assert follower.stdin is not None
+    told = None
+
+    def tell(path: Any) -> None:
+        nonlocal told
+        told = path
+        try:
+            follower.stdin.write(f"{path}\n")  # type: ignore[union-attr]
+            follower.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            _say(f"Tracking ended early; see {log}. The record is complete all the same: `seedbed sync` sends it.")
+
+    try:
+        yield tell
+    finally:
+        try:
+            follower.stdin.close()
+        except BrokenPipeError:
+            pass
+        if told is None or is_complete(Record.read(told), str(tracking.uri)):
+            follower.kill()  # nothing to send: nobody waits for MLflow's import
+        else:
+            _wait_for(follower, tracking)
+
+
+def _wait_for(follower: subprocess.Popen[str], tracking: Any) -> None:
+    """Wait until the record is in MLflow, its server has failed, or `wait_seconds` are over."""
+    try:
+        follower.wait(timeout=tracking.wait_seconds)
+    except subprocess.TimeoutExpired:
+        _say(f"MLflow has not taken everything within tracking.wait_seconds={tracking.wait_seconds:g}; it goes on in the background.")
+
+
+def _report(record: Any, config: Any, as_json: bool) -> int:
+    from seedbed import show
+
+    uri = str(config.tracking.uri) if config.tracking.uri else None
+    sent = show.tracked(record, uri)
+    if as_json:
+        print(json.dumps({**record.summary(), "mlflow_run_id": sent.get("run_id")}), flush=True)
+        show.failure(record)
+    else:
+        show.run(record, uri, sent)
+    if record.status == "finished":
+        return 1 if record.agrees is False else 0
+    if record.status == "interrupted":
+        return 143 if "SIGTERM" in str(record.content.get("error")) else 130
+    return 1
+
+
+def sync(argv: list[str]) -> int:
+    """`seedbed sync`: push every record, or the named ones, to MLflow."""
+    parser = argparse.ArgumentParser("seedbed sync", description=VERBS["sync"])
+    parser.add_argument("key", nargs="*", help="records to send, by key or its beginning; all of them if none is named")
+    parser.add_argument("--uri", help="MLflow's address; MLFLOW_TRACKING_URI, else the local store, if not given")
+    parser.add_argument("--experiment", default="seedbed")
+    parser.add_argument("--runs", help="the folder of records")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    from pathlib import Path
+
+    from seedbed import tracking
+    from seedbed.run import record as records
+
+    runs = Path(options.runs) if options.runs else project_root() / "runs"
+    uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = uri or f"sqlite:///{runs.absolute()}/mlflow/mlflow.db"
+    if options.follow:
+        tracking.follow(sys.stdin, uri, options.experiment)
+        return 0
+    found = [r for r in records.all_records(runs) if not options.key or any(r.key.startswith(key) for key in options.key)]
+    if options.key and not found:
+        raise Refused(f"No record under {runs} begins with {' or '.join(options.key)}.")
+    sent, failed = [], {}
+    for one in found:
+        if tracking.is_complete(one, uri):
+            continue
+        try:
+            tracking.push(one, uri, options.experiment)
+            sent.append(one.key)
+        except Exception as error:
+            failed[one.key] = f"{type(error).__name__}: {error}"
+            break  # the next would wait for the same server
+    if options.json:
+        print(json.dumps({"records": len(found), "sent": sent, "failed": failed}))
+    else:
+        print(f"{len(found)} records, {len(sent)} sent to {tracking.address(uri)}.")
+    for key, why in failed.items():
+        print(f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def doctor(argv: list[str]) -> int:
+    """`seedbed doctor`: print what this machine can promise."""
+    parser = argparse.ArgumentParser("seedbed doctor", description=VERBS["doctor"])
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    from seedbed import health, show
+
+    report = health.examine()
+    if options.json:
+        print(json.dumps(report, indent=1))
+    else:
+        show.health(report)
+    return 0 if report["levels"]["strict"]["kept"] else 1
+
+
+def _complete(argv: list[str]) -> int:
+    """Tab completion: Hydra's, for what follows `seedbed train`; the verbs before that."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if "query" in " ".join(argv) and (len(words) < 2 or (len(words) == 2 and not line.endswith(" "))):
+        print("\n".join(VERBS))
+        return 0
+    if "query" in " ".join(argv):
+        if words[1] != "train":
+            return 0
+        os.environ["COMP_LINE"] = "seedbed " + line.split("train", 1)[1].lstrip()
+        os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
+    _hydra(lambda config: None, argv)
+    return 0
+
+
+def _refusal(error: BaseException) -> str | None:
+    """The message for a mistake that the user can mend; None for anything else."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    at: BaseException | None = error
+    while at is not None:  # a Refused inside a resolver comes wrapped
+        if isinstance(at, Refused):
+            return str(at)
+        at = at.__cause__ or at.__context__
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        lines = [str(error).strip()]
+        if error.__cause__ is not None and str(error.__cause__) not in lines[0]:
+            lines.append(str(error.__cause__).strip())
+        return "\n".join(lines) + "\n`seedbed train --cfg job` shows the config, `seedbed train --help` what can be chosen."
+    return None
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,69 @@
+"""What this machine can promise: each level tried on it, and the provenance that a run here would have."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from seedbed import Refused, project_root
+from seedbed.run import config, determinism, process, provenance, training
+
+# Enough of a run to need every switch of a level: TensorFlow set up by it, and one product computed.
+PROBE = """
+import json, sys
+from seedbed.run import determinism
+determinism.apply(json.loads(sys.argv[1]))
+import numpy as np, tensorflow as tf
+x = tf.constant(np.arange(4096, dtype="float32").reshape(64, 64) / 4096)
+print(bool(tf.reduce_all(tf.matmul(x, x) == tf.matmul(x, x)).numpy()), len(tf.config.list_physical_devices("GPU")))
+"""
+
+
+def examine() -> dict[str, Any]:
+    """{"levels": {name: {"kept", "why"}}, "provenance": {...}} for the levels under conf/determinism/."""
+    levels, provenances = {}, {}
+    for path in sorted((project_root() / "conf" / "determinism").glob("*.yaml")):
+        composed = _composed(path.stem)
+        level: dict[str, Any] = OmegaConf.to_container(composed.determinism, resolve=True)  # type: ignore[assignment]
+        provenances[path.stem] = provenance.describe(level)
+        kept, why = _tried(level, training.resolved_seeds(composed, None))
+        levels[path.stem] = {"kept": kept, "why": why}
+    facts = provenances["strict"]
+    return {"levels": levels, "provenance": {**facts, **provenance.accelerator_libraries()}}
+
+
+def _composed(level: str) -> Any:
+    from hydra import compose, initialize_config_dir
+
+    config.register()
+    with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
+        return compose("train", [f"determinism={level}"])
+
+
+def _tried(level: dict[str, Any], seeds: dict[str, int]) -> tuple[bool, list[str]]:
+    """Whether a fresh process with the level's environment can be set up, and what stands against it or what it does."""
+    import json
+
+    level["environment"]["PYTHONHASHSEED"] = str(seeds["hash"])
+    needed = level["environment"]
+    if clash := process.conflicts(needed):
+        return False, clash
+    try:
+        determinism.check(level)
+    except Refused as error:
+        return False, [str(error)]
+    env = {name: value for name, value in os.environ.items() if needed.get(name, value) is not None}
+    env |= {name: value for name, value in needed.items() if value is not None}
+    done = subprocess.run([sys.executable, "-c", PROBE, json.dumps(level)], env=env, capture_output=True, text=True)
+    if done.returncode != 0:
+        return False, [(done.stderr.strip().splitlines() or ["the probe ended without a word"])[-1]]
+    threads = level["threads"]["intra_op"] or f"as many as cores ({provenance.cores()})"
+    missing = process.differing(needed)
+    why = [f"{threads} intra-op threads; operations {'deterministic' if level['op_determinism'] else 'as they come'}"]
+    if missing:
+        why.append(f"this process lacks {', '.join(missing)}: `seedbed train` starts itself anew with them")
+    return True, why

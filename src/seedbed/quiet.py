@@ -1,0 +1,60 @@
+"""TensorFlow's C++ libraries print a few lines when they are imported, before anybody can ask them not to.
+
+Seen with TensorFlow 2.21 (TF_CPP_MIN_LOG_LEVEL doesn't reach them); only these lines are dropped, everything else that is
+printed in the meantime comes out afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+
+NOISE = re.compile(rb"All log messages before absl::InitializeLog|oneDNN custom operations are on|cpu_feature_guard\.cc|^To enable the following instr")
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds `tensorflow` as usual, and wraps the loader that was found."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def quietly(module: ModuleType) -> None:
+                with _without_noise():
+                    execute(module)
+
+            spec.loader.exec_module = quietly  # type: ignore[method-assign]
+        return spec
+
+
+def install() -> None:
+    """Drop the noise of the first `import tensorflow` of this process, whoever makes it."""
+    if "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, _Finder())
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(real, 2)
+            os.close(real)
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if not NOISE.search(line)))

@@ -1,0 +1,139 @@
+"""What a config may hold: the schema behind `conf/`, and the resolvers that its files use.
+
+Hydra merges `conf/train.yaml` and the groups onto `Config`, so that an unknown key or a wrong type is an error when the
+config is composed. Parts that name the user's own code (`model`, `data.source`, `optimizer`, `training.loss`,
+`training.metrics`, `training.callbacks`) are free: their keys are the arguments of their `_target_`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from seedbed import Refused, project_root
+from seedbed.run import seeds
+
+
+@dataclass
+class Seeds:
+    """Every stream of randomness; see `seedbed.run.seeds.STREAMS`."""
+
+    # Any, not int: OmegaConf would turn '7' and True into 7 and 1 without a word; seeds.checked says no to both
+    master: Any = MISSING
+    hash: Any = MISSING
+    python: Any = MISSING
+    numpy: Any = MISSING
+    split: Any = MISSING
+    init: Any = MISSING
+    shuffle: Any = MISSING
+    dropout: Any = MISSING
+    augment: Any = MISSING
+
+
+@dataclass
+class Threads:
+    intra_op: int | None = None
+    inter_op: int | None = None
+
+
+@dataclass
+class Determinism:
+    level: str = MISSING
+    environment: dict[str, str | None] = field(default_factory=dict)
+    threads: Threads = field(default_factory=Threads)
+    op_determinism: bool = False
+    tensor_float_32: bool = True
+
+
+@dataclass
+class Data:
+    name: str = MISSING
+    source: Any = MISSING
+    loss: Any = None
+    metrics: Any = None
+    epochs: int = 20
+    batch_size: int | None = 32
+    input: str = "auto"
+    validation_split: float = 0.0
+    test_split: float = 0.0
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Training:
+    epochs: int = MISSING
+    batch_size: int | None = MISSING
+    steps_per_epoch: int | None = None
+    shuffle: bool = True
+    loss: Any = None
+    metrics: Any = None
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    class_weight: dict[int, float] | None = None
+    mixed_precision: bool = False
+    jit_compile: bool = False
+    steps_per_execution: int = 1
+    engine: str = "auto"
+
+
+@dataclass
+class Checkpoint:
+    every_seconds: float = 60.0
+    every_epochs: int | None = None
+    keep: int = 2
+
+
+@dataclass
+class Tracking:
+    uri: str | None = None
+    experiment: str = "seedbed"
+    wait_seconds: float = 10.0
+
+
+@dataclass
+class Config:
+    name: str = "run"
+    data: Data = field(default_factory=Data)
+    model: Any = MISSING
+    optimizer: Any = MISSING
+    seeds: Seeds = field(default_factory=Seeds)
+    determinism: Determinism = field(default_factory=Determinism)
+    tracking: Tracking = field(default_factory=Tracking)
+    training: Training = field(default_factory=Training)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    runs: str = MISSING
+    force: bool = False
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra and OmegaConf; harmless to repeat."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    # ${stream:7,init}: the stream's seed under a master seed
+    OmegaConf.register_new_resolver("stream", seeds.derive, replace=True)
+    # ${project:runs}: a path inside the project, whatever the working directory
+    OmegaConf.register_new_resolver("project", lambda path="": str(project_root() / path), replace=True)
+
+
+def check(config: DictConfig) -> None:
+    """Refuse values that have the right type and make no sense, naming all of them at once."""
+    training, data, checkpoint = config.training, config.data, config.checkpoint
+    accepted = {
+        f"training.epochs={training.epochs}": (training.epochs >= 1, "1 or more"),
+        f"training.batch_size={training.batch_size}": (training.batch_size is None or training.batch_size >= 1, "1 or more, or null: all examples in one batch"),
+        f"training.steps_per_epoch={training.steps_per_epoch}": (training.steps_per_epoch is None or training.steps_per_epoch >= 1, "1 or more, or null"),
+        f"training.steps_per_execution={training.steps_per_execution}": (training.steps_per_execution >= 1, "1 or more"),
+        f"training.engine={training.engine}": (training.engine in ("auto", "fit", "loop"), "auto, fit, loop"),
+        f"data.input={data.input}": (data.input in ("auto", "arrays", "tf_data", "py_dataset"), "auto, arrays, tf_data, py_dataset"),
+        f"data.validation_split={data.validation_split}": (0 <= data.validation_split < 1, "0 up to, not including, 1"),
+        f"data.test_split={data.test_split}": (0 <= data.test_split < 1, "0 up to, not including, 1"),
+        f"data.validation_split + data.test_split={data.validation_split + data.test_split:g}": (data.validation_split + data.test_split < 1, "less than 1: something must be left to train on"),
+        f"checkpoint.every_seconds={checkpoint.every_seconds}": (checkpoint.every_seconds >= 0, "0 or more"),
+        f"checkpoint.every_epochs={checkpoint.every_epochs}": (checkpoint.every_epochs is None or checkpoint.every_epochs >= 1, "1 or more, or null"),
+        f"checkpoint.keep={checkpoint.keep}": (checkpoint.keep >= 1, "1 or more"),
+        f"tracking.wait_seconds={config.tracking.wait_seconds}": (config.tracking.wait_seconds >= 0, "0 or more"),
+    }  # fmt: skip
+    wrong = [f"{what} is not accepted. Accepted: {words}." for what, (holds, words) in accepted.items() if not holds]
+    if wrong:
+        raise Refused("\n".join(wrong))

@@ -1,0 +1,312 @@
+"""A data set: what a data function may return, its parts, its checks and its fingerprint.
+
+A data function (the `_target_` under `data.source`) returns one of
+
+- `(x, y)` or `(x, y, sample_weight)`: arrays, data frames, or dicts, tuples and lists of them, examples first;
+- `Examples`: items (file names, say) and a TensorFlow function that makes an example of each;
+- a ready-made `tf.data.Dataset` of batches, or a `keras.utils.PyDataset`;
+- `DataSet` (or a dict with the keys train, validation, test): any of these for each part.
+
+Arrays and `Examples` are ordered and split here. A ready-made pipeline brings its own batches and order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedbed import Refused
+from seedbed.run import seeds as streams
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples that are made when they are needed, by a `tf.data` pipeline.
+
+    items: a dict, tuple or array of arrays, one entry an example (paths and labels, say).
+    load: item -> (x, y), in TensorFlow operations; runs in parallel.
+    augment: (x, y, seed) -> (x, y) for training alone; seed is an int32 tensor of shape (2,) for stateless random
+        operations, another one for each example in each epoch.
+    files: what `load` reads, for the fingerprint.
+    """
+
+    items: Any
+    load: Callable[..., Any]
+    augment: Callable[..., Any] | None = None
+    files: Sequence[str | Path] = ()
+
+    def __len__(self) -> int:
+        return len(flat(self.items)[0])
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set in parts; a part that is None is split off `train` if the config says so.
+
+    outputs: the number of classes, or of values to predict; found out from the targets where it is None.
+    classes: whether the targets are class numbers; None: they are if they are integers.
+    vocabulary: the number of distinct tokens where the inputs are token numbers.
+    """
+
+    train: Any
+    validation: Any = None
+    test: Any = None
+    outputs: int | None = None
+    classes: bool | None = None
+    vocabulary: int | None = None
+    fingerprint: str = field(default="", compare=False)
+
+    def parts(self) -> dict[str, Any]:
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model function needs to know of its data; passed to its parameter `spec`, if it has one.
+
+    inputs: for each input (a tuple, list or dict of them, or one) the shape of an example, without the batch axis.
+    dtypes: the inputs' dtypes, in the same structure.
+    """
+
+    inputs: Any
+    dtypes: Any
+    outputs: int
+    classes: bool
+    vocabulary: int | None
+
+
+def flat(structure: Any) -> list[Any]:
+    """The leaves of nested dicts, tuples and lists; a dict's in the order of its sorted keys, as Keras's."""
+    if isinstance(structure, Mapping):
+        return [leaf for key in sorted(structure) for leaf in flat(structure[key])]
+    if isinstance(structure, tuple | list):
+        return [leaf for item in structure for leaf in flat(item)]
+    return [structure]
+
+
+def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
+    """`structure` with `function` applied to each leaf."""
+    if isinstance(structure, Mapping):
+        return {key: mapped(function, value) for key, value in structure.items()}
+    if isinstance(structure, tuple | list):
+        return tuple(mapped(function, item) for item in structure)
+    return function(structure)
+
+
+def is_arrays(part: Any) -> bool:
+    return isinstance(part, tuple)
+
+
+def is_ready_made(part: Any) -> bool:
+    """Whether `part` is a pipeline that brings its own batches and order."""
+    return not isinstance(part, tuple | Examples)
+
+
+def load(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callable[[], None]) -> DataSet:
+    """What the data function returns, as a DataSet of checked parts; the same for the same seeds.
+
+    `call` runs with Python's, NumPy's and TensorFlow's global generators seeded (streams `python`, `numpy`, and a child
+    of `shuffle` and `augment`). TensorFlow costs seconds to import, so it is seeded only once somebody has imported it: if
+    that happens inside the call, `apply_level` sets up the determinism level and the call is made again.
+    """
+    had_tensorflow = "tensorflow" in sys.modules
+    result = _seeded(call, seeds, apply_level)
+    if not had_tensorflow and "tensorflow" in sys.modules:
+        result = _seeded(call, seeds, apply_level)
+    return _as_data_set(result)
+
+
+def _seeded(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callable[[], None]) -> Any:
+    if "tensorflow" in sys.modules:
+        apply_level()
+        sys.modules["tensorflow"].random.set_seed(streams.words(seeds["shuffle"], seeds["augment"])[0])
+    with ExitStack() as stack:
+        stack.enter_context(streams.global_generators(seeds["python"], seeds["numpy"]))
+        return call()
+
+
+def _as_data_set(result: Any) -> DataSet:
+    if isinstance(result, Mapping) and set(result) <= {"train", "validation", "test"} and "train" in result:
+        result = DataSet(**result)
+    if not isinstance(result, DataSet):
+        result = DataSet(train=result)
+    return replace(result, **{name: _checked_part(part, name) for name, part in result.parts().items()})
+
+
+def _checked_part(part: Any, name: str) -> Any:
+    if isinstance(part, Examples):
+        if len(part) == 0:
+            raise Refused(f"The data set's part {name!r} holds no examples.")
+        return part
+    if isinstance(part, list):
+        part = tuple(part)
+    if not isinstance(part, tuple):
+        if hasattr(part, "__getitem__") and hasattr(part, "on_epoch_end") or hasattr(part, "element_spec"):
+            return part
+        raise Refused(
+            f"The data function returned {type(part).__name__} for {name!r}. Accepted: (x, y) or (x, y, sample_weight), "
+            "seedbed.run.data.Examples, tf.data.Dataset, keras.utils.PyDataset, or a DataSet of these."
+        )
+    if not 1 <= len(part) <= 3:
+        raise Refused(f"The data function returned {len(part)} values for {name!r}. Accepted: (x, y) or (x, y, sample_weight).")
+    part = tuple(mapped(_as_array, item) for item in part if item is not None)
+    lengths = sorted({len(array) for array in flat(part)})
+    if len(lengths) != 1 or lengths[0] == 0:
+        raise Refused(f"The arrays of {name!r} have {lengths} examples. Accepted: the same number in each, at least one.")
+    for array in flat(part):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            where = np.argwhere(~np.isfinite(array))[0].tolist()
+            raise Refused(
+                f"The data hold {array[tuple(where)]} in {name!r}, example {where[0]} (position {where}, {np.sum(~np.isfinite(array))} "
+                "such values in all). Accepted: finite numbers. Drop these examples or fill them in in the data function."
+            )
+    return part
+
+
+def _as_array(value: Any) -> np.ndarray:
+    """`value` as an array as `model.fit` would take it: floating point in Keras's floatx, all else as it is."""
+    array = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
+    if array.dtype == object:
+        raise Refused(f"The data hold Python objects, for example {array.flat[0]!r}. Accepted: numbers, or arrays of strings.")
+    if array.ndim == 0:
+        raise Refused(f"The data hold a single value, {array!r}, where an array with an example in each row is needed.")
+    return np.ascontiguousarray(array, dtype="float32" if array.dtype.kind == "f" else None)
+
+
+def take(part: Any, indices: np.ndarray) -> Any:
+    """The examples of arrays or Examples at `indices`, in that order."""
+    if isinstance(part, Examples):
+        return replace(part, items=mapped(lambda array: np.asarray(array)[indices], part.items))
+    return mapped(lambda array: array[indices], part)
+
+
+def split(data: DataSet, validation: float, test: float, seed: int) -> DataSet:
+    """`data` with parts held out of `train`: shares of its examples, drawn by stream `split`, kept in their order.
+
+    A part that the data function gave already stays as it is.
+    """
+    wanted = {"validation": validation if data.validation is None else 0.0, "test": test if data.test is None else 0.0}
+    if not any(wanted.values()):
+        return data
+    if is_ready_made(data.train):
+        raise Refused(
+            f"data.validation_split and data.test_split can't cut up a {type(data.train).__name__}: return the parts from the "
+            "data function (a dict with train, validation, test), or set both to 0."
+        )
+    total = len(data.train) if isinstance(data.train, Examples) else len(flat(data.train)[0])
+    order = streams.generator(seed).permutation(total)
+    counts = {name: int(round(share * total)) for name, share in wanted.items()}
+    if any(share > 0 and counts[name] == 0 for name, share in wanted.items()) or sum(counts.values()) >= total:
+        raise Refused(f"{total} examples can't be split: validation {validation:g} and test {test:g} give {counts} examples.")
+    held = {"test": order[: counts["test"]], "validation": order[counts["test"] : counts["test"] + counts["validation"]]}
+    parts = {name: take(data.train, np.sort(indices)) for name, indices in held.items() if len(indices)}
+    return replace(data, train=take(data.train, np.sort(order[sum(counts.values()) :])), **parts)
+
+
+def fingerprint(data: DataSet, files: Sequence[str] = (), steps: int | None = None) -> str:
+    """sha256 over what the data are: for each part its name and, for arrays, each one's dtype, shape and bytes (C order).
+
+    Examples: their items, and the contents of their files. A ready-made pipeline: the contents of `files` (paths or
+    glob patterns, config `data.files`) if any are named, else one pass over its batches (`steps` of them, if given).
+    """
+    digest = hashlib.sha256()
+    for name, part in data.parts().items():
+        digest.update(f"part {name}\n".encode())
+        if isinstance(part, tuple):
+            _hash_arrays(digest, part)
+        elif isinstance(part, Examples):
+            # names of files say where they lie; their contents are what counts
+            _hash_arrays(digest, [array for array in flat(part.items) if not part.files or np.asarray(array).dtype.kind not in "SUO"])
+            _hash_files(digest, part.files)
+        elif not files:
+            for batch in batches(part, steps):
+                _hash_arrays(digest, batch)
+    if files:
+        _hash_files(digest, matching(files))
+    return digest.hexdigest()
+
+
+def batches(part: Any, steps: int | None) -> Iterator[Any]:
+    """The batches of a ready-made pipeline, once through; raises Refused for an endless one without `steps`."""
+    count = part.num_batches if hasattr(part, "num_batches") else int(part.cardinality())
+    if steps is None and (count is None or count == -1):
+        raise Refused("The input pipeline has no end. Say how many batches are an epoch: training.steps_per_epoch=N.")
+    if hasattr(part, "num_batches"):
+        yield from (part[index] for index in range(min(count or steps, steps or count)))
+    else:
+        yield from (part if steps is None else part.take(steps)).as_numpy_iterator()
+
+
+def matching(patterns: Sequence[str]) -> list[Path]:
+    """The files that `patterns` name, sorted; raises Refused for a pattern without a file."""
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        files = [path] if path.is_file() else sorted(p for p in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))) if p.is_file())
+        if not files:
+            raise Refused(f"data.files names {pattern!r}, and no such file exists.")
+        found += files
+    return found
+
+
+def _hash_arrays(digest: Any, structure: Any) -> None:
+    for leaf in flat(structure):
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+        if array.dtype.kind in "OSU":
+            digest.update("\0".join(x.decode() if isinstance(x, bytes) else str(x) for x in array.ravel().tolist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(array).data)
+
+
+def _hash_files(digest: Any, files: Sequence[str | Path]) -> None:
+    """Each file's contents, in the given order; not its path, so that a folder may move."""
+    for path in files:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+
+
+def spec(data: DataSet) -> Spec:
+    """What the model function is told: from the training part's arrays, or from one element of its pipeline."""
+    x, y, axes = _signature(data.train)
+    integer = hasattr(y, "dtype") and _dtype(y).kind in "iu"
+    classes = integer if data.classes is None else data.classes
+    outputs = data.outputs
+    targets = [flat(part[1])[0] for part in data.parts().values() if is_arrays(part) and len(part) > 1]
+    if outputs is None and classes and targets:
+        outputs = int(max(target.max() for target in targets)) + 1
+    if outputs is None:
+        shape = tuple(y.shape)[axes:] if hasattr(y, "shape") else ()
+        outputs = int(shape[-1]) if shape and shape[-1] else 1
+    shapes = mapped(lambda leaf: tuple(leaf.shape)[axes:], x)
+    return Spec(shapes, mapped(lambda leaf: _dtype(leaf).name, x), outputs, bool(classes), data.vocabulary)
+
+
+def _signature(part: Any) -> tuple[Any, Any, int]:
+    """(x, y, number of batch axes): leaves with a shape and a dtype, arrays or tensor specs; y is None without targets."""
+    axes = 1
+    if is_arrays(part):
+        element = part
+    elif isinstance(part, Examples):
+        import tensorflow as tf
+
+        element, axes = tf.data.Dataset.from_tensor_slices(part.items).map(part.load).element_spec, 0
+    elif hasattr(part, "element_spec"):
+        element = part.element_spec
+    else:
+        element = mapped(np.asarray, part[0])
+    if not isinstance(element, tuple):
+        return element, None, axes
+    return element[0], (element[1] if len(element) > 1 else None), axes
+
+
+def _dtype(leaf: Any) -> np.dtype:
+    return np.dtype(getattr(leaf.dtype, "as_numpy_dtype", leaf.dtype))

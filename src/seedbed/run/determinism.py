@@ -1,0 +1,68 @@
+"""The levels applied to TensorFlow: what a level's name promises, and the switches that can be set after the import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seedbed import Refused
+from seedbed.run import process
+
+# What a level's name may not do without, with the reason; a config that weakens it has to use a weaker name.
+NEEDS = {
+    "off": {},
+    "seeded": {},
+    "strict": {
+        "op_determinism": (True, "some operations' results depend on timing without it"),
+        "environment.TF_DETERMINISTIC_OPS": ("1", "it is read when TensorFlow is imported, before any call can be made"),
+        "threads.intra_op": (int, "sums split over another number of threads have other bits"),
+        "threads.inter_op": (int, "a number of its own, not the machine's number of cores"),
+    },
+}
+
+
+def check(level: Mapping[str, Any]) -> None:
+    """Raise Refused if the config's level has an unknown name or lacks what that name promises; all of it in one message."""
+    name = level["level"]
+    if name not in NEEDS:
+        raise Refused(f"determinism.level={name!r} is not a level. Accepted: {', '.join(NEEDS)}.")
+    wrong = []
+    for path, (needed, reason) in NEEDS[name].items():
+        group, _, key = path.rpartition(".")
+        value = (level[group] if group else level).get(key)
+        good = isinstance(value, int) and value >= 1 if needed is int else value == needed
+        if not good:
+            accepted = "a whole number from 1" if needed is int else needed
+            wrong.append(f"determinism.{path}={value} can't keep the level {name}: {reason}. Accepted: {accepted}.")
+    if wrong:
+        raise Refused("\n".join([*wrong, "Or use a weaker level: determinism=seeded."]))
+
+
+def apply(level: Mapping[str, Any]) -> None:
+    """Set up TensorFlow for a level; harmless to repeat. Raises Refused if this process can't be had at that level."""
+    process.check(level["environment"], level["level"])
+    import tensorflow as tf
+
+    threads, name = level["threads"], level["level"]
+    for kind in ("intra_op", "inter_op"):
+        wanted = threads[kind] or 0
+        if getattr(tf.config.threading, f"get_{kind}_parallelism_threads")() == wanted:
+            continue
+        try:
+            getattr(tf.config.threading, f"set_{kind}_parallelism_threads")(wanted)
+        except RuntimeError as error:  # too late: TensorFlow has started its thread pools
+            raise Refused(
+                f"determinism={name} needs threads.{kind}={wanted}, and TensorFlow runs already with another number: it was used "
+                "before the level was set up. Train with `seedbed train`, or call seedbed before any TensorFlow operation."
+            ) from error
+    if level["op_determinism"]:
+        tf.config.experimental.enable_op_determinism()
+    elif _op_determinism():
+        raise Refused(f"determinism={name} runs without op determinism, and this process has it on: use a process of its own.")
+    tf.config.experimental.enable_tensor_float_32_execution(level["tensor_float_32"])
+
+
+def _op_determinism() -> bool:
+    from tensorflow.python.framework import config  # no public question exists in TensorFlow 2.21
+
+    return bool(config.is_op_determinism_enabled())

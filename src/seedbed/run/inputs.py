@@ -1,0 +1,235 @@
+"""How batches reach the model: one order of the examples for each (shuffle, epoch), whatever kind of input carries it.
+
+Arrays and `Examples` become one `tf.data` stream over all epochs (as Keras's own array adapter, but with our order), so
+that an epoch's batches are a function of (seed, epoch) alone and a resumed run starts the stream where it left off.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from seedbed import Refused
+from seedbed.run import data as data_sets
+from seedbed.run import seeds as streams
+from seedbed.run.data import DataSet, Examples, flat, mapped
+
+# The global generators belong to the process: threads that make batches take turns.
+_TURN = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What `model.fit` is given. steps is None where the input says itself where an epoch ends."""
+
+    x: Any
+    steps: int | None
+    begin: Callable[[int], None] = lambda epoch: None
+
+
+class Governed(keras.utils.PyDataset):
+    """A user's PyDataset with its order and its randomness governed by streams, the same in any number of workers.
+
+    Batch i of an epoch is the user's batch permutation(shuffle, epoch)[i]. While it is made, Python's and NumPy's global
+    generators and every generator that the data set holds are children of (augment, epoch, batch): which worker makes it,
+    and what that worker made before, doesn't matter. (Seeding the workers is not enough: FACTS 2.)
+    """
+
+    def __init__(self, inner: Any, seeds: Mapping[str, int], shuffle: bool) -> None:
+        super().__init__(workers=inner.workers, use_multiprocessing=inner.use_multiprocessing, max_queue_size=inner.max_queue_size)
+        self.inner, self.seeds, self.shuffle = inner, seeds, shuffle
+        self.epoch = 0
+        self._order: tuple[int, np.ndarray] | None = None
+
+    @property
+    def num_batches(self) -> int | None:
+        return self.inner.num_batches
+
+    def __getitem__(self, index: int) -> Any:
+        epoch, batch = self.epoch, index
+        if self.shuffle and self.num_batches is not None:
+            if self._order is None or self._order[0] != epoch:
+                self._order = epoch, streams.permutation(self.seeds["shuffle"], epoch, self.num_batches)
+            batch = int(self._order[1][index])
+        with _generators(self.inner, self.seeds["augment"], epoch, batch):
+            return self.inner[batch]
+
+    def begin(self, epoch: int) -> None:
+        """Called before the epoch's workers start, so that they see what `on_epoch_begin` did; replays what was missed."""
+        while self.epoch < epoch:  # a resumed run: hooks may have changed the data set's own state
+            self._hook("on_epoch_begin")
+            self._hook("on_epoch_end")
+            self.epoch += 1
+        self._hook("on_epoch_begin")
+
+    def on_epoch_end(self) -> None:
+        self._hook("on_epoch_end")
+
+    def _hook(self, name: str) -> None:
+        with _generators(self.inner, self.seeds["shuffle"], self.epoch, {"on_epoch_begin": 0, "on_epoch_end": 1}[name]):
+            getattr(self.inner, name)()
+
+
+class InMemory(keras.utils.PyDataset):
+    """Arrays as a PyDataset of batches in the order of permutation(shuffle, epoch)."""
+
+    def __init__(self, part: Any, seeds: Mapping[str, int], shuffle: bool, batch_size: int) -> None:
+        super().__init__()
+        self.part, self.seeds, self.shuffle, self.batch_size, self.epoch = part, seeds, shuffle, batch_size, 0
+        self.examples = len(flat(part)[0])
+
+    def __len__(self) -> int:
+        return math.ceil(self.examples / self.batch_size)
+
+    def __getitem__(self, index: int) -> Any:
+        order = order_of(self.seeds, self.epoch, self.examples, self.shuffle)
+        return data_sets.take(self.part, order[index * self.batch_size : (index + 1) * self.batch_size])
+
+    def begin(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+def govern(data: DataSet, seeds: Mapping[str, int], shuffle: bool) -> DataSet:
+    """`data` with each PyDataset governed; a held-out part keeps its order."""
+    from dataclasses import replace
+
+    parts = {
+        name: Governed(part, seeds, shuffle and name == "train")
+        for name, part in data.parts().items()
+        if isinstance(part, keras.utils.PyDataset) and not isinstance(part, Governed)
+    }
+    return replace(data, **parts) if parts else data
+
+
+def order_of(seeds: Mapping[str, int], epoch: int, examples: int, shuffle: bool) -> np.ndarray:
+    """The examples' order in `epoch`: int64 of shape (examples,)."""
+    return streams.permutation(seeds["shuffle"], epoch, examples) if shuffle else np.arange(examples)
+
+
+def training(
+    part: Any, seeds: Mapping[str, int], epochs: range, batch_size: int | None, shuffle: bool, steps: int | None, kind: str
+) -> Feed:
+    """The training part as `fit` takes it, from the first of `epochs` (where a resumed run starts) to the last."""
+    if isinstance(part, Governed):
+        _accepts(kind, "py_dataset", part.inner)
+        return Feed(part, steps, part.begin)
+    if isinstance(part, tf.data.Dataset):
+        _accepts(kind, "tf_data", part)
+        count = steps or int(part.cardinality())
+        if count < 0:
+            count = sum(1 for _ in part)  # a filter, say: its length shows only when it is walked through
+        endless = part if int(part.cardinality()) == -1 else part.repeat()
+        # skipped, not jumped over: the pipeline's own random state must be what it would have been
+        return Feed(endless.skip(epochs.start * count), count)
+    if isinstance(part, Examples):
+        _accepts(kind, "tf_data", part)
+    examples = len(part) if isinstance(part, Examples) else len(flat(part)[0])
+    batch = batch_size or examples
+    if kind == "py_dataset":
+        in_memory = InMemory(part, seeds, shuffle, batch)
+        return Feed(in_memory, steps, in_memory.begin)
+
+    def orders() -> Iterator[tuple[int, np.ndarray]]:
+        for epoch in epochs:
+            yield epoch, order_of(seeds, epoch, examples, shuffle)
+
+    signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((examples,), tf.int64))
+    epochwise = tf.data.Dataset.from_generator(orders, output_signature=signature).prefetch(1)
+    if isinstance(part, Examples) or kind == "tf_data":
+        stream = epochwise.flat_map(lambda epoch, order: _one_by_one(part, epoch, order, seeds, batch))
+    else:
+        stream = epochwise.flat_map(lambda epoch, order: _sliced(order, examples, batch)).map(_gather(part))
+    return Feed(stream.prefetch(tf.data.AUTOTUNE), steps or math.ceil(examples / batch))
+
+
+def held_out(part: Any, batch_size: int | None) -> Any:
+    """A part in its own order, for `evaluate` and `predict`: (x, y) arrays as they are, Examples as batches."""
+    if not isinstance(part, Examples):
+        return part
+    dataset = tf.data.Dataset.from_tensor_slices(part.items).map(part.load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(batch_size or len(part)).prefetch(tf.data.AUTOTUNE)
+
+
+def first_batch(part: Any, batch_size: int | None) -> tuple[Any, ...]:
+    """(x, y, …) of one batch, in the part's own order; for a model that is built by being called."""
+    if data_sets.is_arrays(part):
+        return data_sets.take(part, np.arange(min(batch_size or 32, len(flat(part)[0]))))
+    batches = held_out(part, batch_size)
+    batch = batches[0] if isinstance(batches, keras.utils.PyDataset) else next(iter(batches))
+    return tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+
+
+def _sliced(order: tf.Tensor, examples: int, batch: int) -> tf.data.Dataset:
+    whole = examples // batch
+    slices = tf.data.Dataset.from_tensor_slices(tf.reshape(order[: whole * batch], (whole, batch)))
+    return slices.concatenate(tf.data.Dataset.from_tensors(order[whole * batch :])) if examples % batch else slices
+
+
+def _gather(part: Any) -> Callable[[tf.Tensor], Any]:
+    tensors = mapped(tf.constant, part)
+    return lambda indices: mapped(lambda tensor: tf.gather(tensor, indices), tensors)
+
+
+def _one_by_one(part: Any, epoch: tf.Tensor, order: tf.Tensor, seeds: Mapping[str, int], batch: int) -> tf.data.Dataset:
+    """An epoch of examples, each made and changed by itself, then batched."""
+    items, load, augment = (part.items, part.load, part.augment) if isinstance(part, Examples) else (part, None, None)
+    item_of = _gather(mapped(np.asarray, items))
+    base = tf.constant(np.array(streams.words(seeds["augment"], count=2), np.uint32).view(np.int32))
+
+    def make(index: tf.Tensor) -> Any:
+        item = item_of(index)
+        example = item if load is None else load(*item) if isinstance(item, tuple) else load(item)
+        if augment is None:
+            return example
+        # one seed for each (augment, epoch, example): the same whichever worker takes it
+        seed = tf.random.experimental.stateless_fold_in(tf.random.experimental.stateless_fold_in(base, epoch), index)
+        return augment(*example, seed)
+
+    examples = tf.data.Dataset.from_tensor_slices(order)
+    return examples.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch)
+
+
+def _accepts(kind: str, natural: str, part: Any) -> None:
+    if kind not in ("auto", natural):
+        raise Refused(f"data.input={kind} needs arrays; the data function returned {type(part).__name__}. Accepted: auto, {natural}.")
+
+
+@contextmanager
+def _generators(owner: Any, seed: int, *place: int) -> Iterator[None]:
+    """Global generators, and those that `owner` holds, as children of a stream at `place`."""
+    python, numpy = streams.words(seed, *place, count=2)
+    with _TURN, streams.global_generators(python, numpy):
+        for number, held in enumerate(_held(owner)):
+            child = streams.sequence(seed, *place, number)
+            word = int(child.generate_state(1)[0])
+            if isinstance(held, np.random.Generator):
+                held.bit_generator.state = type(held.bit_generator)(child).state
+            elif isinstance(held, keras.random.SeedGenerator):
+                held.state.assign([word, 0])
+            else:
+                held.seed(word)
+        yield
+
+
+def _held(owner: Any, depth: int = 4) -> Iterator[Any]:
+    """The generators that an object holds in its attributes, and in theirs, in the order in which they were set."""
+    if isinstance(owner, np.random.Generator | np.random.RandomState | random.Random | keras.random.SeedGenerator):
+        yield owner
+    elif depth:
+        if isinstance(owner, Mapping):
+            children: Any = owner.values()
+        elif isinstance(owner, list | tuple):
+            children = owner if len(owner) < 1000 else ()
+        else:
+            children = getattr(owner, "__dict__", {}).values() if not isinstance(owner, type) and not callable(getattr(owner, "__array__", None)) else ()
+        for child in list(children):
+            yield from _held(child, depth - 1)

@@ -1,0 +1,121 @@
+"""What must hold before Python starts: hash seed, library switches, thread counts; and how to get there.
+
+PYTHONHASHSEED is read when the interpreter starts and TensorFlow's switches when it is imported, so the only honest way
+to set them is to start the process anew: `replace` does so once, by `execve`, keeping the process id. This module imports
+the standard library alone, so that nothing heavy has been imported when it decides.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from seedbed import Refused
+
+# Read by libraries when they are imported or start their thread pools: too late once one of these is loaded.
+IMPORTED_TOO_EARLY = ("tensorflow", "jax", "torch")
+
+# Set by `replace`, so that a variable that doesn't survive the start of a process is an error and not an endless loop.
+REPLACED = "SEEDBED_PROCESS_REPLACED"
+
+# The master seed that `determinism=off` drew before the process was replaced.
+ENTROPY = "SEEDBED_ENTROPY"
+
+# The one variable that a user's shell can't contradict: its value is the stream `hash`, so it is ours by name.
+OURS = frozenset({"PYTHONHASHSEED"})
+
+# Variables of the outside that can change a result's bits without being named by a level. They are recorded and belong
+# to the run key; a level that names one of them (`strict` names several) fixes it instead.
+DECIDE_BITS = (
+    "CUDA_VISIBLE_DEVICES",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DNNL_MAX_CPU_ISA",
+    "KERAS_BACKEND",
+    "MKL_CBWR",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "PYTHONHASHSEED",
+    "TF_CUDNN_USE_AUTOTUNE",
+    "TF_DETERMINISTIC_OPS",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_NUM_INTEROP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_USE_LEGACY_KERAS",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+)
+
+
+def differing(needed: Mapping[str, str | None], environ: Mapping[str, str] | None = None) -> dict[str, str | None]:
+    """The variables of `needed` that this process doesn't have as needed, with the value needed (None: unset)."""
+    env = os.environ if environ is None else environ
+    return {name: value for name, value in needed.items() if env.get(name) != value}
+
+
+def conflicts(needed: Mapping[str, str | None], environ: Mapping[str, str] | None = None) -> list[str]:
+    """What the user's environment contradicts: a variable set to something else than the level needs.
+
+    A variable that the level wants unset (None) is no conflict: the promise gets no weaker without it.
+    """
+    env = os.environ if environ is None else environ
+    return [
+        f"{name}={env[name]} is set, {name}={value} is needed: `unset {name}`, or say determinism.environment.{name}={env[name]}"
+        for name, value in differing(needed, env).items()
+        if value is not None and name in env and name not in OURS
+    ]
+
+
+def replace(
+    needed: Mapping[str, str | None], argv: Sequence[str], entropy: int | None = None, level: str = "this level"
+) -> None:
+    """Start `python -m seedbed argv` in this process's place with the environment `needed`; return if it is right already.
+
+    Raises Refused if the user's environment contradicts the level, or if a replaced process still isn't right.
+    """
+    wrong = differing(needed)
+    if not wrong and not sys.flags.ignore_environment:
+        os.environ.pop(REPLACED, None)  # this process's children are to be judged afresh
+        return
+    if clash := conflicts(needed):
+        raise Refused(f"determinism={level} can't be kept in this environment:\n  " + "\n  ".join(clash))
+    if os.environ.get(REPLACED) or sys.flags.ignore_environment:
+        raise Refused(
+            f"determinism={level} needs {_listing(wrong or needed)}, but the interpreter does not take its environment over "
+            "(python -E or -I, or a sitecustomize that sets it): start seedbed with a plain `python -m seedbed`."
+        )
+    _execve(needed, argv, entropy)
+
+
+def check(needed: Mapping[str, str | None], level: str = "this level") -> None:
+    """Raise Refused unless this process was started with the environment `needed` (for callers that can't be replaced)."""
+    wrong = differing(needed)
+    if not wrong:
+        return
+    early = [name for name in IMPORTED_TOO_EARLY if name in sys.modules]
+    why = f"{', '.join(early)} was imported before that" if early else "it must be set before Python starts"
+    raise Refused(
+        f"determinism={level} needs {_listing(wrong)}, and {why}: train with `seedbed train` (it sets this up by itself), "
+        "or start Python with these variables."
+    )
+
+
+def _execve(needed: Mapping[str, str | None], argv: Sequence[str], entropy: int | None) -> NoReturn:
+    env = {name: value for name, value in os.environ.items() if needed.get(name, value) is not None}
+    env.update({name: value for name, value in needed.items() if value is not None})
+    env[REPLACED] = "1"
+    if entropy is not None:
+        env[ENTROPY] = str(entropy)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "seedbed", *argv], env)
+
+
+def _listing(variables: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{name}={value}" if value is not None else f"{name} unset" for name, value in variables.items())

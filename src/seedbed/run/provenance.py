@@ -1,0 +1,232 @@
+"""What ran: code, lock, packages, machine. Read from the outside, before anything heavy is imported.
+
+`environment` is the part of it that a result's bits may depend on, and goes into the run key; `describe` is for people
+and holds more. Nothing of the process environment is read but the variables named here.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.machinery
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from seedbed import project_root
+from seedbed.run import process
+
+# Set by the image; labels of it hold the same.
+IMAGE_VARIABLES = ("SEEDBED_IMAGE", "SEEDBED_IMAGE_DIGEST", "SEEDBED_COMMIT", "SEEDBED_LOCK")
+
+# Instruction sets that libraries choose kernels by (oneDNN, Eigen, NumPy, OpenBLAS).
+ISA = ("sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
+       "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")  # fmt: skip
+
+LARGEST_DIFF = 5_000_000  # bytes; a larger one is cut, and says so
+
+
+def environment(level: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result's bits may depend on besides code, config, seeds and data.
+
+    The number of cores counts only where the level leaves the number of threads to the machine.
+    """
+    threads = level["threads"]
+    fixed = threads["intra_op"] and threads["inter_op"]
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}".strip(),
+        "packages": packages(),
+        "cpu": cpu() | ({} if fixed else {"cores": cores()}),
+        "gpu": gpu(),
+        "variables": {name: os.environ[name] for name in process.DECIDE_BITS if name in os.environ},
+    }
+
+
+def describe(level: Mapping[str, Any]) -> dict[str, Any]:
+    """All of the provenance: the environment, and commit, lock, image, cores and thread numbers."""
+    return {
+        **environment(level),
+        "cores": cores(),
+        "threads": dict(level["threads"]),
+        "lock": lock_hash(),
+        "git": git(),
+        "image": {name.removeprefix("SEEDBED_").lower(): os.environ[name] for name in IMAGE_VARIABLES if name in os.environ},
+    }
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Installed versions of the packages that the lock names, whatever else (test tools) lies beside them."""
+    found = {}
+    for name in sorted(_locked_names()):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for another platform
+    return found
+
+
+def lock_files() -> list[Path]:
+    return sorted((project_root() / "requirements").glob("*.txt"))
+
+
+def _locked_names() -> set[str]:
+    training = [path for path in lock_files() if path.stem not in ("dev", "build", "uv")]
+    return {name for path in training for name in re.findall(r"^([a-z0-9][a-z0-9._-]*)==", path.read_text(), re.MULTILINE)}
+
+
+@cache
+def lock_hash() -> str:
+    """sha256 over the lock: each file's name and contents."""
+    digest = hashlib.sha256()
+    for path in lock_files():
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def cpu() -> dict[str, Any]:
+    """The kind of CPU: maker, family, model and stepping (cache sizes go with them), and its instruction sets."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return {"model": platform.processor() or platform.machine(), "isa": []}
+    fields = dict(re.findall(r"^([^\t:]+)\s*:\s*(.*)$", first, re.MULTILINE))
+    flags = set(fields.get("flags", fields.get("Features", "")).split())
+    kind = {name: fields[field] for name, field in (("vendor", "vendor_id"), ("family", "cpu family"), ("number", "model"),
+            ("model", "model name"), ("stepping", "stepping"), ("part", "CPU part")) if field in fields}  # fmt: skip
+    return {**kind, "isa": [name for name in ISA if name in flags]}
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def gpu() -> list[dict[str, str]]:
+    """Each GPU's name and driver, from `nvidia-smi`; empty where there is none."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [dict(zip(("name", "driver", "capability"), (field.strip() for field in line.split(",")), strict=False)) for line in lines]
+
+
+def accelerator_libraries() -> dict[str, str]:
+    """CUDA and cuDNN that the installed TensorFlow was built against (imports TensorFlow); empty for a CPU build."""
+    import tensorflow as tf
+
+    build = tf.sysconfig.get_build_info()
+    return {name: str(build[name]) for name in ("cuda_version", "cudnn_version") if build.get(name)}
+
+
+def git() -> dict[str, Any]:
+    """The commit, and whether the project's own files differ from it. The image's commit where there is no checkout."""
+    commit = _git("rev-parse", "HEAD").strip()
+    if not commit:
+        return {"commit": os.environ.get("SEEDBED_COMMIT"), "dirty": None}
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=normal").strip())}
+
+
+def diff() -> str:
+    """What the working tree has that the commit hasn't, new files included, as `git apply` takes it; "" if clean."""
+    index = _git("rev-parse", "--git-path", "index").strip()
+    if not index:
+        return ""
+    copy = project_root() / "runs" / f".index-{os.getpid()}"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:  # an index of our own, so that the user's is left alone
+        source = Path(index) if os.path.isabs(index) else project_root() / index
+        if source.exists():
+            shutil.copyfile(source, copy)
+        extra = {"GIT_INDEX_FILE": str(copy)}
+        _git("add", "--all", env=extra)
+        text = _git("diff", "--cached", "--binary", "HEAD", env=extra)
+    finally:
+        copy.unlink(missing_ok=True)
+    return text if len(text) <= LARGEST_DIFF else text[:LARGEST_DIFF] + "\n# cut: the diff is larger than this\n"
+
+
+def _git(*arguments: str, env: Mapping[str, str] | None = None) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(project_root()), *arguments], capture_output=True, timeout=60, env={**os.environ, **(env or {})})
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+
+
+def code(targets: Iterable[str]) -> dict[str, str]:
+    """The user's and this project's modules that a run can reach, each with the sha256 of its source.
+
+    targets: dotted names from the config (`_target_`s). Starting from the modules that hold them and from
+    `seedbed.run`, imports are followed wherever they stand in the source (functions included); modules of the standard
+    library and of installed packages are covered by the environment's versions instead.
+    """
+    found: dict[str, str] = {}
+    waiting = ["seedbed.run.training", "seedbed.run.fitting", *targets]
+    while waiting:
+        for name, path in _modules(waiting.pop()):
+            if name in found:
+                continue
+            source = path.read_bytes()
+            found[name] = hashlib.sha256(source).hexdigest()
+            if path.suffix == ".py":
+                waiting += _imports(source, name, is_package=path.name == "__init__.py")
+    return dict(sorted(found.items()))
+
+
+def _modules(dotted: str) -> Iterable[tuple[str, Path]]:
+    """The first-party modules on the way to `dotted` (packages' __init__ included), without importing any of them."""
+    search, name = None, ""
+    for part in dotted.split("."):
+        name = f"{name}.{part}" if name else part
+        if not part or (spec := importlib.machinery.PathFinder.find_spec(name, search)) is None:
+            return
+        if spec.origin and spec.has_location:
+            if not _is_first_party(Path(spec.origin)):
+                return
+            yield name, Path(spec.origin)
+        if spec.submodule_search_locations is None:
+            return
+        search = list(spec.submodule_search_locations)
+
+
+@cache
+def _installed() -> tuple[Path, ...]:
+    paths = {Path(p).resolve() for p in sysconfig.get_paths().values()} | {Path(p).resolve() for p in (sysconfig.get_path("stdlib"),)}
+    base = {Path(sys.base_prefix).resolve() / "lib"}
+    return tuple(paths | base)
+
+
+def _is_first_party(path: Path) -> bool:
+    resolved = path.resolve()
+    if "site-packages" in resolved.parts or "dist-packages" in resolved.parts:
+        return False
+    return not any(root in resolved.parents for root in _installed() if root != Path(sys.prefix).resolve())
+
+
+def _imports(source: bytes, module: str, is_package: bool) -> list[str]:
+    names = []
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, node.module] if node.module else parents)
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    return names

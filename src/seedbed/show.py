@@ -1,0 +1,95 @@
+"""What people read: the table at the end of a run, and doctor's."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from seedbed.run.record import Record
+
+
+def tracked(record: Record, uri: str | None) -> dict[str, Any]:
+    """What MLflow has of a record: run_id, status, error (from the note beside the record; no MLflow is imported)."""
+    if uri is None:
+        return {}
+    from seedbed import tracking
+
+    return tracking.state(record, uri)
+
+
+def run(record: Record, uri: str | None, sent: dict[str, Any]) -> None:
+    """The end of a run: what came out, whether it was there already, where it is, what to type next."""
+    rows: list[tuple[str, str]] = []
+    state = record.status
+    if record.reused:
+        state += ", reused: this key was trained before (force=true trains it again)"
+    elif record.resumed_at is not None:
+        state += f", went on after epoch {record.resumed_at}"
+    rows.append(("run", f"{record.name}, {state}"))
+    rows.append(("level", record.level))
+    rows.append(("seeds", "  ".join(f"{name} {value}" for name, value in record.seeds.items())))
+    epochs = len(record.history())
+    if record.metrics:
+        rows.append(("metrics", "  ".join(f"{name} {value:.6g}" for name, value in record.metrics.items())))
+    if record.timing:
+        rows.append(("epochs", f"{epochs} in {record.timing.get('fit_seconds', record.timing.get('seconds', 0)):.1f} s ({record.content.get('engine', '-')})"))
+    if record.digests and "run" in record.digests:
+        rows.append(("digest", f"{record.digests['run'][:16]}  (weights {record.digests['final_weights'][:16]})"))
+    if record.agrees is not None:
+        words = "the same bits as the record that was there" if record.agrees else "OTHER bits than the record that was there: this run is not reproducible here"
+        rows.append(("again", words))
+    rows.append(("record", str(record.path)))
+    if uri is None:
+        rows.append(("tracked", "no (tracking=none)"))
+    elif sent.get("run_id") and not sent.get("error"):
+        rows.append(("tracked", f"MLflow run {sent['run_id']}; `make ui` shows it"))
+    else:
+        rows.append(("tracked", f"not yet: {sent.get('error') or 'MLflow is still busy'}; nothing is lost, `seedbed sync` sends it"))
+    rows.append(("next", _next(record)))
+    _print(rows)
+    failure(record)
+
+
+def _next(record: Record) -> str:
+    if record.status == "finished":
+        return 'make train ARGS="seeds.master=%d"  (another seed)   make train ARGS="force=true"  (the same again)' % (record.seeds["master"] % 1000 + 1)
+    if record.status == "interrupted":
+        return "the same command again: it goes on from the last checkpoint"
+    return "see the message below"
+
+
+def failure(record: Record) -> None:
+    """Why a run that isn't finished isn't, on standard error."""
+    if record.status in ("failed", "interrupted") and record.content.get("error"):
+        print(f"seedbed train: {record.content['error'].strip()}", file=sys.stderr)
+
+
+def health(report: dict[str, Any]) -> None:
+    console = Console(soft_wrap=True)
+    levels = Table("level", "kept here", "why", box=None, padding=(0, 2, 0, 0))
+    for name, verdict in report["levels"].items():
+        levels.add_row(name, "yes" if verdict["kept"] else "no", "\n".join(verdict["why"]))
+    console.print(levels)
+    console.print()
+    _print([(name, _words(value)) for name, value in report["provenance"].items()])
+
+
+def _print(rows: list[tuple[str, str]]) -> None:
+    """Names and values, a line each and never broken: a path can be copied."""
+    width = max(len(name) for name, _ in rows) + 2
+    console = Console(soft_wrap=True, highlight=False)
+    for name, value in rows:
+        console.print(Text(name.ljust(width), style="bold") + Text(value))
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_words(item)}" for name, item in value.items()) or "-"
+    if isinstance(value, list):
+        return " ".join(_words(item) for item in value) or "none"
+    return str(value)
+
