@@ -58,7 +58,7 @@ def train(
     except NotFinite as bad:
         found.fail(str(bad))
     except tf.errors.UnimplementedError as error:
-        if "determinism" not in str(error).lower():
+        if "determinis" not in str(error).lower():
             found.fail(traceback.format_exc())
             raise
         found.fail(str(error))
@@ -136,7 +136,8 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
             batch = inputs.first_batch(data.train, training.batch_size)
             model(data_sets.mapped(tf.convert_to_tensor, batch[0]), training=False)
         model.optimizer.build(model.trainable_variables)
-    model.jit_compile = training.jit_compile or (model.jit_compile is True)
+    if training.jit_compile:
+        _jit(model, config)
     if training.steps_per_execution > 1:
         model.steps_per_execution = training.steps_per_execution
     govern(model, seeds)
@@ -154,11 +155,20 @@ def _compile(model: Any, config: DictConfig, data: DataSet) -> None:
     optimizer = called(target(config.optimizer, "optimizer"), "optimizer")
     try:
         model.compile(
-            optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=training.jit_compile,
-            steps_per_execution=training.steps_per_execution,
+            optimizer=optimizer, loss=loss, metrics=metrics, steps_per_execution=training.steps_per_execution,
+            jit_compile=training.jit_compile and not config.determinism.op_determinism,
         )  # fmt: skip
     except ValueError as error:
         raise Refused(f"training.loss={training.loss} or training.metrics={training.metrics}: {error}") from error
+
+
+def _jit(model: Any, config: DictConfig) -> None:
+    """Compile the model's steps with XLA, also where Keras would leave it out with a warning."""
+    if config.determinism.op_determinism and tf.config.list_physical_devices("GPU"):
+        raise Refused("training.jit_compile=true at this level has not been shown to repeat on a GPU. Accepted: determinism=seeded, or false.")
+    # Keras 3.15 (model_supports_jit) switches XLA off under op determinism. On a CPU its results repeat: a test compares
+    # fresh processes.
+    model._jit_compile = True
 
 
 def _named(node: Any, name: str) -> Any:
@@ -204,18 +214,12 @@ def _fit(
         data.train, seeds, epochs, training.batch_size, training.shuffle, training.steps_per_epoch, config.data.input
     )
     recorder.begin = feed.begin
-    validation = {} if data.validation is None else _as_validation(inputs.held_out(data.validation, training.batch_size), config)
+    validation = None if data.validation is None else inputs.held_out(data.validation, training.batch_size)
     model.fit(
         feed.x, epochs=epochs.stop, initial_epoch=epochs.start, steps_per_epoch=feed.steps, callbacks=callbacks, shuffle=False,
-        class_weight=dict(training.class_weight) if training.class_weight else None, verbose=0, **validation,
+        class_weight=dict(training.class_weight) if training.class_weight else None, verbose=0, validation_data=validation,
     )  # fmt: skip
     return "fit"
-
-
-def _as_validation(part: Any, config: DictConfig) -> dict[str, Any]:
-    if not data_sets.is_arrays(part):
-        return {"validation_data": part}
-    return {"validation_data": part, "validation_batch_size": config.training.batch_size or len(data_sets.flat(part)[0])}
 
 
 def evaluated(model: Any, config: DictConfig, data: DataSet, reload: Callable[[], DataSet]) -> tuple[dict[str, float], Any]:
@@ -224,20 +228,15 @@ def evaluated(model: Any, config: DictConfig, data: DataSet, reload: Callable[[]
     parts = {name: part for name, part in data.parts().items() if name != "train"}
     if not parts:
         parts = {"train": reload().train if data_sets.is_ready_made(data.train) else data.train}
-    metrics, predictions, steps = {}, None, config.training.steps_per_epoch
+    metrics: dict[str, float] = {}
+    predictions, steps = None, config.training.steps_per_epoch
     for name, part in parts.items():
-        ready = inputs.held_out(part, config.training.batch_size)
-        size = {"batch_size": config.training.batch_size or len(data_sets.flat(part)[0])} if data_sets.is_arrays(part) else {}
-        limit = {"steps": steps} if name == "train" and steps and not size else {}
-        if data_sets.is_arrays(ready):
-            x, y, weight = (*ready, None, None)[:3]
-            values = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True, **size)
-            predictions = model.predict(x, verbose=0, **size)
-        else:
-            values = model.evaluate(ready, verbose=0, return_dict=True, **limit)
-            if name == "train":
-                ready = inputs.held_out(reload().train, config.training.batch_size)
-            predictions = model.predict(ready, verbose=0, **limit)
+        batches = inputs.held_out(part, config.training.batch_size)
+        limit = {"steps": steps} if name == "train" and steps and data_sets.is_ready_made(part) else {}
+        values = model.evaluate(batches, verbose=0, return_dict=True, **limit)
+        if name == "train" and data_sets.is_ready_made(part):
+            batches = reload().train  # evaluating moved it on
+        predictions = model.predict(batches, verbose=0, **limit)
         metrics.update({f"{name}_{metric}": float(value) for metric, value in _flat_logs(values).items()})
     return metrics, predictions
 

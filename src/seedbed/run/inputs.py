@@ -152,7 +152,11 @@ def training(
 
 
 def held_out(part: Any, batch_size: int | None) -> Any:
-    """A part in its own order, for `evaluate` and `predict`: (x, y) arrays as they are, Examples as batches."""
+    """A part as batches in its own order, for `evaluate` and `predict`; a ready-made pipeline as it is."""
+    if data_sets.is_arrays(part):
+        examples = len(flat(part)[0])
+        # not Keras's own adapter: under op determinism its parallel map makes TensorFlow 2.21 print an error for each use
+        return _sliced(tf.range(examples, dtype=tf.int64), examples, batch_size or examples).map(_gather(part))
     if not isinstance(part, Examples):
         return part
     dataset = tf.data.Dataset.from_tensor_slices(part.items).map(part.load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

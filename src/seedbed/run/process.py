@@ -66,7 +66,8 @@ def conflicts(needed: Mapping[str, str | None], environ: Mapping[str, str] | Non
     """
     env = os.environ if environ is None else environ
     return [
-        f"{name}={env[name]} is set, {name}={value} is needed: `unset {name}`, or say determinism.environment.{name}={env[name]}"
+        f"{name}={env[name]} is set, {name}={value} is needed: `unset {name}`"
+        + (f", or train with that number: determinism.threads.intra_op={env[name]}" if name.endswith("_THREADS") else "")
         for name, value in differing(needed, env).items()
         if value is not None and name in env and name not in OURS
     ]

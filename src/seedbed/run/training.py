@@ -111,7 +111,7 @@ def target(node: Any, name: str) -> Callable[..., Any]:
     """
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise Refused(f"{name} names no function: a _target_ is needed, for example {name}._target_=example.data.digits.")
-    if missing := [f"{name}.{key}" for key in OmegaConf.missing_keys(node)]:
+    if missing := sorted(OmegaConf.missing_keys(node)):
         raise Refused(f"Values are missing: say {' '.join(f'{key}=…' for key in missing)}.")
     try:
         function = instantiate(node, _partial_=True, _convert_="all")

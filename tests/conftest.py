@@ -1,0 +1,86 @@
+"""What the tests share: fresh `seedbed` processes, composed configs, and a process that is right for level `strict`.
+
+Tests that compare bits do it across fresh processes (`seedbed`); tests of one module's logic run in the test process, whose
+environment is set here, before pytest-xdist starts its workers, to what `conf/determinism/strict.yaml` needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+STRICT = {
+    "PYTHONHASHSEED": "0", "TF_DETERMINISTIC_OPS": "1", "TF_CUDNN_USE_AUTOTUNE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "TF_ENABLE_ONEDNN_OPTS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+}  # fmt: skip
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+# the user's own environment, as a fresh process of his would have it
+OUTSIDE = {name: value for name, value in os.environ.items() if name not in STRICT and not name.startswith(("MLFLOW_", "SEEDBED_"))}
+os.environ.update(STRICT | QUIET)
+
+
+class Done:
+    """A finished `seedbed` process: its exit status, what it printed, and the JSON object if it printed one."""
+
+    def __init__(self, process: subprocess.CompletedProcess[str]) -> None:
+        self.status, self.out, self.err = process.returncode, process.stdout, process.stderr
+
+    @property
+    def json(self) -> dict[str, Any]:
+        assert self.out.strip(), f"nothing on standard output; standard error:\n{self.err}"
+        return json.loads(self.out.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def seedbed(tmp_path: Path) -> Callable[..., Done]:
+    """`seedbed("train", "seeds.master=2", env=…, cwd=…)` in a fresh process, with records of its own and no tracking."""
+
+    def call(*words: str, env: dict[str, str] | None = None, cwd: Path | None = None, runs: Path | None = None, timeout: float = 300) -> Done:
+        extra = [f"runs='{runs or tmp_path / 'runs'}'"] if words[0] == "train" else []
+        if words[0] == "train" and not any(word.startswith("tracking") for word in words):
+            extra.append("tracking=none")
+        command = [sys.executable, "-m", "seedbed", *words, *extra]
+        done = subprocess.run(command, env={**OUTSIDE, **(env or {})}, cwd=cwd or tmp_path, capture_output=True, text=True, timeout=timeout)
+        return Done(done)
+
+    return call
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., Any]:
+    """`config("data=digits", "model=cnn")`: the composed config, with records under the test's own folder."""
+    from hydra import compose, initialize_config_dir
+
+    from seedbed.run import config as configs
+
+    def composed(*overrides: str) -> Any:
+        configs.register()
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose("train", [f"runs='{tmp_path / 'runs'}'", "tracking=none", *overrides])
+
+    return composed
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """`plugin("mine", source)`: a module outside the repository, importable here and, by PYTHONPATH, in fresh processes."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+
+    def write(name: str, source: str) -> Path:
+        (folder / f"{name}.py").write_text(textwrap.dedent(source))
+        return folder
+
+    return write
