@@ -6,6 +6,7 @@ environment is set here, before pytest-xdist starts its workers, to what `conf/d
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -46,7 +47,9 @@ class Done:
 def seedbed(tmp_path: Path) -> Callable[..., Done]:
     """`seedbed("train", "seeds.master=2", env=…, cwd=…)` in a fresh process, with records of its own and no tracking."""
 
-    def call(*words: str, env: dict[str, str] | None = None, cwd: Path | None = None, runs: Path | None = None, timeout: float = 300) -> Done:
+    def call(
+        *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, runs: Path | None = None, timeout: float = 300
+    ) -> Done:
         extra = [f"runs='{runs or tmp_path / 'runs'}'"] if words[0] == "train" else []
         if words[0] == "train" and not any(word.startswith("tracking") for word in words):
             extra.append("tracking=none")
@@ -81,6 +84,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
 
     def write(name: str, source: str) -> Path:
         (folder / f"{name}.py").write_text(textwrap.dedent(source))
+        monkeypatch.delitem(sys.modules, name, raising=False)  # another test's module of that name
+        importlib.invalidate_caches()
         return folder
 
     return write

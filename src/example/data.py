@@ -48,7 +48,9 @@ def csv(
     train = tables["train"]
     for name, table in tables.items():
         if list(table.columns) != list(train.columns):
-            raise Refused(f"data.source.{name}_path has the columns {list(table.columns)}. Accepted: those of {path}: {list(train.columns)}.")
+            raise Refused(
+                f"data.source.{name}_path has the columns {list(table.columns)}. Accepted: those of {path}: {list(train.columns)}."
+            )
     classes = None
     if classify or train[target].dtype == object or pd.api.types.is_string_dtype(train[target]):
         classes = sorted(set().union(*(set(table[target]) for table in tables.values())))
@@ -58,14 +60,16 @@ def csv(
 
     def arrays(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         columns = [
-            np.stack([table[name] == value for value in values[name]], axis=1) if name in values else table[[name]].to_numpy() for name in inputs
+            np.stack([table[name] == value for value in values[name]], axis=1) if name in values else table[[name]].to_numpy()
+            for name in inputs
         ]
         x = np.concatenate([np.asarray(column, dtype="float32") for column in columns], axis=1)
         if classes is None:
             return x, table[target].to_numpy(dtype="float32")
         return x, np.array([classes.index(value) for value in table[target]], dtype="int64")
 
-    return DataSet(**{name: arrays(table) for name, table in tables.items()}, outputs=len(classes) if classes else 1)
+    parts: dict[str, Any] = {name: arrays(table) for name, table in tables.items()}
+    return DataSet(**parts, outputs=len(classes) if classes else 1)
 
 
 def _table(path: str, target: str, separator: str, name: str) -> pd.DataFrame:
@@ -102,15 +106,17 @@ def _same_length(path: str, separator: str, name: str) -> None:
     import gzip
 
     file = Path(path).expanduser()
-    with gzip.open(file, "rt", newline="") if file.suffix == ".gz" else open(file, newline="") as handle:  # type: ignore[operator]
+    with gzip.open(file, "rt", newline="") if file.suffix == ".gz" else file.open(newline="") as handle:  # type: ignore[operator]
         reader = lines.reader(handle, delimiter=separator)
         header = next(reader)
         for row in reader:
             if row and len(row) != len(header):
-                raise Refused(f"{name}={path}: line {reader.line_num} has {len(row)} values, the header {len(header)}. Accepted: as many in each line.")
+                raise Refused(f"{name}={path}: line {reader.line_num} has {len(row)} values, the header {len(header)}. Accepted: as many.")
 
 
-def images(path: str, size: tuple[int, int] = (64, 64), channels: int = 3, flip: bool = True, shift: float = 0.1, brightness: float = 0.1) -> DataSet:
+def images(
+    path: str, size: tuple[int, int] = (64, 64), channels: int = 3, flip: bool = True, shift: float = 0.1, brightness: float = 0.1
+) -> DataSet:
     """Pictures in one subfolder a class: x float32 (height, width, channels) in 0 … 1, y the class's number, by name."""
     import tensorflow as tf
 
@@ -118,11 +124,16 @@ def images(path: str, size: tuple[int, int] = (64, 64), channels: int = 3, flip:
     if not folder.is_dir():
         raise Refused(f"data.source.path={path}: there is no such folder (looked for {folder.absolute()}).")
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    files = [(file, number) for number, name in enumerate(names) for file in sorted((folder / name).rglob("*")) if file.suffix.lower() in PICTURES]
+    files = [
+        (file, number)
+        for number, name in enumerate(names)
+        for file in sorted((folder / name).rglob("*"))
+        if file.suffix.lower() in PICTURES
+    ]
     counts = {name: sum(number == i for _, number in files) for i, name in enumerate(names)}
     if len(names) < 2 or not all(counts.values()):
         raise Refused(
-            f"data.source.path={path}: pictures by class {counts}. Accepted: two or more subfolders, each with pictures ({', '.join(PICTURES)})."
+            f"data.source.path={path}: pictures by class {counts}. Accepted: two or more folders of pictures ({', '.join(PICTURES)})."
         )
     height, width = size
 

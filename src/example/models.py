@@ -35,7 +35,9 @@ def mlp(
 def cnn(spec: Spec, filters: Sequence[int] = (16, 32), dense: int = 64, dropout: float = 0.25, augment: bool = False) -> Any:
     """Convolution, batch normalisation, ReLU and pooling for each entry of `filters`, then a dense layer."""
     if len(spec.inputs) != 3:
-        raise Refused(f"model=cnn needs pictures (height, width, channels); these data have examples of shape {spec.inputs}. Try model=mlp.")
+        raise Refused(
+            f"model=cnn needs pictures (height, width, channels); these data have examples of shape {spec.inputs}. Try model=mlp."
+        )
     inputs = x = _input(spec)
     if augment:
         x = layers.RandomTranslation(0.1, 0.1)(x)

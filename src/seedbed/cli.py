@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from seedbed import Refused, __version__, project_root
@@ -71,7 +71,8 @@ def train(argv: list[str]) -> int:
         drawn = os.environ.pop(process.ENTROPY, None)
         entropy = int(drawn) if drawn else int.from_bytes(os.urandom(4), "little")
         seeds = training.resolved_seeds(config, entropy)
-        needed = OmegaConf.to_container(config.determinism.environment, resolve=True) | {"PYTHONHASHSEED": str(seeds["hash"])}
+        level: Any = OmegaConf.to_container(config.determinism, resolve=True)
+        needed = level["environment"] | {"PYTHONHASHSEED": str(seeds["hash"])}
         again = ["train", *argv, f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}"]
         process.replace(needed, again, entropy, config.determinism.level)
         with _following(config.tracking) as tell:
@@ -135,7 +136,7 @@ def _following(tracking: Any) -> Iterator[Callable[[Any], None]]:
     log = project_root() / "runs" / "tracking.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if name != REPLACED} | {"SEEDBED_TRACKING_URI": str(tracking.uri)}
-    with open(log, "a") as output:
+    with log.open("a") as output:
         # its own session: Ctrl-C is for the training, and what the training leaves is still to be sent
         follower = subprocess.Popen(
             [sys.executable, "-m", "seedbed", "sync", "--follow", "--experiment", tracking.experiment],
@@ -156,10 +157,8 @@ def _following(tracking: Any) -> Iterator[Callable[[Any], None]]:
     try:
         yield tell
     finally:
-        try:
+        with suppress(BrokenPipeError):
             follower.stdin.close()
-        except BrokenPipeError:
-            pass
         if told is None or is_complete(Record.read(told), str(tracking.uri)):
             follower.kill()  # nothing to send: nobody waits for MLflow's import
         else:
@@ -230,7 +229,10 @@ def sync(argv: list[str]) -> int:
     else:
         print(f"{len(found)} records, {len(sent)} sent to {tracking.address(uri)}.")
     for key, why in failed.items():
-        print(f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.", file=sys.stderr)
+        print(
+            f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.",
+            file=sys.stderr,
+        )
     return 1 if failed else 0
 
 

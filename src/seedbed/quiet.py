@@ -16,7 +16,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
-NOISE = re.compile(rb"All log messages before absl::InitializeLog|oneDNN custom operations are on|cpu_feature_guard\.cc|^To enable the following instr")
+NOISE = re.compile(
+    rb"All log messages before absl::InitializeLog|oneDNN custom operations are on|cpu_feature_guard\.cc|^To enable the following instr"
+)
 
 
 class _Finder(importlib.abc.MetaPathFinder):

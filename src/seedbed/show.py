@@ -36,11 +36,16 @@ def run(record: Record, uri: str | None, sent: dict[str, Any]) -> None:
     if record.metrics:
         rows.append(("metrics", "  ".join(f"{name} {value:.6g}" for name, value in record.metrics.items())))
     if record.timing:
-        rows.append(("epochs", f"{epochs} in {record.timing.get('fit_seconds', record.timing.get('seconds', 0)):.1f} s ({record.content.get('engine', '-')})"))
+        seconds = record.timing.get("fit_seconds", record.timing.get("seconds", 0))
+        rows.append(("epochs", f"{epochs} in {seconds:.1f} s ({record.content.get('engine', '-')})"))
     if record.digests and "run" in record.digests:
         rows.append(("digest", f"{record.digests['run'][:16]}  (weights {record.digests['final_weights'][:16]})"))
     if record.agrees is not None:
-        words = "the same bits as the record that was there" if record.agrees else "OTHER bits than the record that was there: this run is not reproducible here"
+        words = (
+            "the same bits as the record that was there"
+            if record.agrees
+            else "OTHER bits than the record that was there: this run is not reproducible here"
+        )
         rows.append(("again", words))
     rows.append(("record", str(record.path)))
     if uri is None:
@@ -56,7 +61,8 @@ def run(record: Record, uri: str | None, sent: dict[str, Any]) -> None:
 
 def _next(record: Record) -> str:
     if record.status == "finished":
-        return 'make train ARGS="seeds.master=%d"  (another seed)   make train ARGS="force=true"  (the same again)' % (record.seeds["master"] % 1000 + 1)
+        other = record.seeds["master"] % 1000 + 1
+        return f'make train ARGS="seeds.master={other}"  (another seed)   make train ARGS="force=true"  (the same again)'
     if record.status == "interrupted":
         return "the same command again: it goes on from the last checkpoint"
     return "see the message below"
@@ -92,4 +98,3 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(_words(item) for item in value) or "none"
     return str(value)
-

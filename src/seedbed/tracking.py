@@ -217,9 +217,7 @@ def _log_epochs(client: Any, record: Record, run_id: str, done: int) -> int:
     from mlflow.entities import Metric
 
     rows = record.rows()
-    metrics = [
-        Metric(name, value, int(row["time"] * 1000), row["epoch"]) for row in rows[done:] for name, value in row["metrics"].items()
-    ]
+    metrics = [Metric(name, value, int(row["time"] * 1000), row["epoch"]) for row in rows[done:] for name, value in row["metrics"].items()]
     for start in range(0, len(metrics), METRICS_A_BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_BATCH])
     return len(rows)

@@ -89,7 +89,11 @@ def callback_state(callback: Any) -> dict[str, Any]:
 
 def _is_fixture(value: Any) -> bool:
     made_of = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, PurePath, io.IOBase)
-    return isinstance(value, made_of) or type(value).__module__.split(".")[0] in ("keras", "tensorflow") and not _is_tensor(value) or callable(value)
+    return (
+        isinstance(value, made_of)
+        or (type(value).__module__.split(".")[0] in ("keras", "tensorflow") and not _is_tensor(value))
+        or callable(value)
+    )
 
 
 def _is_tensor(value: Any) -> bool:
@@ -98,7 +102,7 @@ def _is_tensor(value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     """`value` if it is made of numbers, strings, arrays and containers of them; arrays copied. Raises CannotSave."""
-    if value is None or isinstance(value, bool | int | float | str) and not isinstance(value, np.generic):
+    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
         return value
     if _is_tensor(value):
         return np.array(value)
@@ -128,7 +132,7 @@ def write(folder: Path, state: State, keep: int) -> Path:
 
     index = json.dumps(encode(vars(state)))
     buffer = io.BytesIO()
-    np.savez(buffer, index=np.frombuffer(index.encode(), np.uint8), **{str(i): array for i, array in enumerate(arrays)})
+    np.savez(buffer, index=np.frombuffer(index.encode(), np.uint8), **{str(i): array for i, array in enumerate(arrays)})  # type: ignore[arg-type]
     content = buffer.getvalue()
     folder.mkdir(exist_ok=True)
     path = folder / f"{state.epochs:06d}.{hashlib.sha256(content).hexdigest()}.npz"
@@ -140,7 +144,7 @@ def write(folder: Path, state: State, keep: int) -> Path:
 
 def read_newest(folder: Path) -> tuple[State | None, list[str]]:
     """The newest checkpoint that is whole, and what is wrong with newer ones, each by name."""
-    damaged = []
+    damaged: list[str] = []
     for path in sorted(folder.glob("*.npz"), reverse=True):
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() == path.name.split(".")[1]:

@@ -71,7 +71,7 @@ class Training:
     loss: Any = None
     metrics: Any = None
     callbacks: dict[str, Any] = field(default_factory=dict)
-    class_weight: dict[int, float] | None = None
+    class_weight: Any = None
     mixed_precision: bool = False
     jit_compile: bool = False
     steps_per_execution: int = 1

@@ -149,7 +149,7 @@ def _checked_part(part: Any, name: str) -> Any:
     if isinstance(part, list):
         part = tuple(part)
     if not isinstance(part, tuple):
-        if hasattr(part, "__getitem__") and hasattr(part, "on_epoch_end") or hasattr(part, "element_spec"):
+        if (hasattr(part, "__getitem__") and hasattr(part, "on_epoch_end")) or hasattr(part, "element_spec"):
             return part
         raise Refused(
             f"The data function returned {type(part).__name__} for {name!r}. Accepted: (x, y) or (x, y, sample_weight), "
@@ -203,7 +203,7 @@ def split(data: DataSet, validation: float, test: float, seed: int) -> DataSet:
         )
     total = len(data.train) if isinstance(data.train, Examples) else len(flat(data.train)[0])
     order = streams.generator(seed).permutation(total)
-    counts = {name: int(round(share * total)) for name, share in wanted.items()}
+    counts = {name: round(share * total) for name, share in wanted.items()}
     if any(share > 0 and counts[name] == 0 for name, share in wanted.items()) or sum(counts.values()) >= total:
         raise Refused(f"{total} examples can't be split: validation {validation:g} and test {test:g} give {counts} examples.")
     held = {"test": order[: counts["test"]], "validation": order[counts["test"] : counts["test"] + counts["validation"]]}
@@ -240,7 +240,7 @@ def batches(part: Any, steps: int | None) -> Iterator[Any]:
     if steps is None and (count is None or count == -1):
         raise Refused("The input pipeline has no end. Say how many batches are an epoch: training.steps_per_epoch=N.")
     if hasattr(part, "num_batches"):
-        yield from (part[index] for index in range(min(count or steps, steps or count)))
+        yield from (part[index] for index in range(min(number for number in (count, steps) if number is not None)))
     else:
         yield from (part if steps is None else part.take(steps)).as_numpy_iterator()
 
@@ -250,7 +250,11 @@ def matching(patterns: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for pattern in patterns:
         path = Path(pattern).expanduser()
-        files = [path] if path.is_file() else sorted(p for p in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))) if p.is_file())
+        files = (
+            [path]
+            if path.is_file()
+            else sorted(p for p in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))) if p.is_file())
+        )
         if not files:
             raise Refused(f"data.files names {pattern!r}, and no such file exists.")
         found += files
@@ -270,7 +274,7 @@ def _hash_arrays(digest: Any, structure: Any) -> None:
 def _hash_files(digest: Any, files: Sequence[str | Path]) -> None:
     """Each file's contents, in the given order; not its path, so that a folder may move."""
     for path in files:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
 
 

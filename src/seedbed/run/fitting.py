@@ -165,7 +165,9 @@ def _compile(model: Any, config: DictConfig, data: DataSet) -> None:
 def _jit(model: Any, config: DictConfig) -> None:
     """Compile the model's steps with XLA, also where Keras would leave it out with a warning."""
     if config.determinism.op_determinism and tf.config.list_physical_devices("GPU"):
-        raise Refused("training.jit_compile=true at this level has not been shown to repeat on a GPU. Accepted: determinism=seeded, or false.")
+        raise Refused(
+            "training.jit_compile=true at this level has not been shown to repeat on a GPU. Accepted: determinism=seeded, or false."
+        )
     # Keras 3.15 (model_supports_jit) switches XLA off under op determinism. On a CPU its results repeat: a test compares
     # fresh processes.
     model._jit_compile = True
@@ -176,7 +178,7 @@ def _named(node: Any, name: str) -> Any:
     if isinstance(node, DictConfig) and "_target_" in node:
         return called(target(node, name), name)
     if isinstance(node, DictConfig):
-        return {key: _named(value, f"{name}.{key}") for key, value in node.items()}
+        return {str(key): _named(value, f"{name}.{key!s}") for key, value in node.items()}
     if OmegaConf.is_list(node):
         return [_named(value, name) for value in node]
     return node
@@ -210,14 +212,15 @@ def _fit(
     if training.engine != "fit" and not why_not:
         loop.fit(model, data, seeds, epochs, training.batch_size, training.shuffle, callbacks)
         return "loop"
-    feed = inputs.training(
-        data.train, seeds, epochs, training.batch_size, training.shuffle, training.steps_per_epoch, config.data.input
-    )
+    feed = inputs.training(data.train, seeds, epochs, training.batch_size, training.shuffle, training.steps_per_epoch, config.data.input)
     recorder.begin = feed.begin
+    weights = {int(number): float(weight) for number, weight in (training.class_weight or {}).items()}
+    if weights and sorted(weights) != list(range(outputs := data_sets.spec(data).outputs)):
+        raise Refused(f"training.class_weight names the classes {sorted(weights)}. Accepted: a weight for each of 0 … {outputs - 1}.")
     validation = None if data.validation is None else inputs.held_out(data.validation, training.batch_size)
     model.fit(
         feed.x, epochs=epochs.stop, initial_epoch=epochs.start, steps_per_epoch=feed.steps, callbacks=callbacks, shuffle=False,
-        class_weight=dict(training.class_weight) if training.class_weight else None, verbose=0, validation_data=validation,
+        class_weight=weights or None, verbose=0, validation_data=validation,
     )  # fmt: skip
     return "fit"
 
@@ -261,7 +264,13 @@ class Recorder(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, found: Record, config: DictConfig, callbacks: list[Any], state: checkpoint.State | None, seeds: Mapping[str, int], progress: bool
+        self,
+        found: Record,
+        config: DictConfig,
+        callbacks: list[Any],
+        state: checkpoint.State | None,
+        seeds: Mapping[str, int],
+        progress: bool,
     ) -> None:
         super().__init__()
         self.record, self.config, self.others, self.state, self.seeds = found, config, callbacks, state, seeds
@@ -391,7 +400,9 @@ def _save(model: Any, found: Record, said: Callable[[str], None]) -> None:
         model.save(found.path / "model.keras")
     except Exception as error:  # whatever a user's get_config raises
         (found.path / "model.keras").unlink(missing_ok=True)
-        np.savez(found.path / "weights.npz", *[np.asarray(v, dtype="float32" if "bfloat16" in str(v.dtype) else None) for v in model.weights])
+        np.savez(
+            found.path / "weights.npz", *[np.asarray(v, dtype="float32" if "bfloat16" in str(v.dtype) else None) for v in model.weights]
+        )
         said(f"Keras can't save this model as a whole ({type(error).__name__}: {error}); its weights are in weights.npz.")
 
 

@@ -234,6 +234,10 @@ def _held(owner: Any, depth: int = 4) -> Iterator[Any]:
         elif isinstance(owner, list | tuple):
             children = owner if len(owner) < 1000 else ()
         else:
-            children = getattr(owner, "__dict__", {}).values() if not isinstance(owner, type) and not callable(getattr(owner, "__array__", None)) else ()
+            children = (
+                getattr(owner, "__dict__", {}).values()
+                if not isinstance(owner, type) and not callable(getattr(owner, "__array__", None))
+                else ()
+            )
         for child in list(children):
             yield from _held(child, depth - 1)

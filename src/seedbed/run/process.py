@@ -73,9 +73,7 @@ def conflicts(needed: Mapping[str, str | None], environ: Mapping[str, str] | Non
     ]
 
 
-def replace(
-    needed: Mapping[str, str | None], argv: Sequence[str], entropy: int | None = None, level: str = "this level"
-) -> None:
+def replace(needed: Mapping[str, str | None], argv: Sequence[str], entropy: int | None = None, level: str = "this level") -> None:
     """Start `python -m seedbed argv` in this process's place with the environment `needed`; return if it is right already.
 
     Raises Refused if the user's environment contradicts the level, or if a replaced process still isn't right.

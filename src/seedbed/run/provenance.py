@@ -32,6 +32,9 @@ IMAGE_VARIABLES = ("SEEDBED_IMAGE", "SEEDBED_IMAGE_DIGEST", "SEEDBED_COMMIT", "S
 ISA = ("sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
        "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")  # fmt: skip
 
+# What a run is made of; a diff is taken of this alone, so that a forgotten .env never gets into a record.
+CODE = ("src", "conf", "requirements", "pyproject.toml")
+
 LARGEST_DIFF = 5_000_000  # bytes; a larger one is cut, and says so
 
 
@@ -97,12 +100,13 @@ def lock_hash() -> str:
 @cache
 def cpu() -> dict[str, Any]:
     """The kind of CPU: maker, family, model and stepping (cache sizes go with them), and its instruction sets."""
+    first: str
     try:
         first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:
         return {"model": platform.processor() or platform.machine(), "isa": []}
     fields = dict(re.findall(r"^([^\t:]+)\s*:\s*(.*)$", first, re.MULTILINE))
-    flags = set(fields.get("flags", fields.get("Features", "")).split())
+    flags = set(str(fields.get("flags") or fields.get("Features") or "").split())
     kind = {name: fields[field] for name, field in (("vendor", "vendor_id"), ("family", "cpu family"), ("number", "model"),
             ("model", "model name"), ("stepping", "stepping"), ("part", "CPU part")) if field in fields}  # fmt: skip
     return {**kind, "isa": [name for name in ISA if name in flags]}
@@ -139,23 +143,24 @@ def git() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD").strip()
     if not commit:
         return {"commit": os.environ.get("SEEDBED_COMMIT"), "dirty": None}
-    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=normal").strip())}
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--", *CODE).strip())}
 
 
 def diff() -> str:
     """What the working tree has that the commit hasn't, new files included, as `git apply` takes it; "" if clean."""
-    index = _git("rev-parse", "--git-path", "index").strip()
-    if not index:
+    if not git()["dirty"]:
         return ""
+    index = _git("rev-parse", "--git-path", "index").strip()
     copy = project_root() / "runs" / f".index-{os.getpid()}"
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:  # an index of our own, so that the user's is left alone
-        source = Path(index) if os.path.isabs(index) else project_root() / index
+        source = project_root() / index  # an absolute path stays what it is
         if source.exists():
             shutil.copyfile(source, copy)
         extra = {"GIT_INDEX_FILE": str(copy)}
-        _git("add", "--all", env=extra)
-        text = _git("diff", "--cached", "--binary", "HEAD", env=extra)
+        for path in CODE:  # one by one: git adds nothing at all if one of them isn't there
+            _git("add", "--all", "--", path, env=extra)
+        text = _git("diff", "--cached", "--binary", "HEAD", "--", *CODE, env=extra)
     finally:
         copy.unlink(missing_ok=True)
     return text if len(text) <= LARGEST_DIFF else text[:LARGEST_DIFF] + "\n# cut: the diff is larger than this\n"
@@ -163,7 +168,9 @@ def diff() -> str:
 
 def _git(*arguments: str, env: Mapping[str, str] | None = None) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(project_root()), *arguments], capture_output=True, timeout=60, env={**os.environ, **(env or {})})
+        done = subprocess.run(
+            ["git", "-C", str(project_root()), *arguments], capture_output=True, timeout=60, env={**os.environ, **(env or {})}
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
@@ -191,7 +198,8 @@ def code(targets: Iterable[str]) -> dict[str, str]:
 
 def _modules(dotted: str) -> Iterable[tuple[str, Path]]:
     """The first-party modules on the way to `dotted` (packages' __init__ included), without importing any of them."""
-    search, name = None, ""
+    search: list[str] | None = None
+    name = ""
     for part in dotted.split("."):
         name = f"{name}.{part}" if name else part
         if not part or (spec := importlib.machinery.PathFinder.find_spec(name, search)) is None:

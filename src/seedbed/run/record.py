@@ -110,7 +110,7 @@ class Record:
         return rows
 
     def append_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        with open(self.path / "history.jsonl", "a") as file:
+        with (self.path / "history.jsonl").open("a") as file:
             file.write(json.dumps({"epoch": epoch, "time": time.time(), "metrics": metrics}) + "\n")
 
     def keep_epochs(self, count: int) -> None:
@@ -171,7 +171,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader, or the next start after a power cut, sees the old or the new content, whole."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(partial, "wb") as file:
+        with partial.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())

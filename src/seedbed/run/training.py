@@ -198,4 +198,3 @@ def shown(config: DictConfig, seeds: Mapping[str, int]) -> DictConfig:
     copy.seeds.update(seeds)
     copy.tracking.uri = None
     return copy
-

@@ -1,0 +1,101 @@
+"""Checkpoints: written whole, known by their hash, and everything in them comes back as it was."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seedbed.run import checkpoint
+
+
+class Callback:
+    """A user's callback with state of every kind that can be written down."""
+
+    def __init__(self) -> None:
+        self.best = np.float32(0.5)
+        self.seen = [1, 2.5, None, "x", (True, np.arange(3))]
+        self.nested = {"a": {"b": np.zeros((2, 2), "float16")}}
+        self.function = len
+
+
+def state(epochs: int = 3) -> checkpoint.State:
+    import ml_dtypes
+
+    weights = [np.arange(6, dtype="float32").reshape(2, 3), np.array(7, "int64"), np.ones(2, ml_dtypes.bfloat16)]
+    return checkpoint.State(
+        epochs, weights, [np.zeros(0, "float32")], [checkpoint.callback_state(Callback())], random.getstate(), np.random.get_state()
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return type(a) is type(b) and a == b
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    before = state()
+    checkpoint.write(tmp_path / "c", before, keep=2)
+    after, damaged = checkpoint.read_newest(tmp_path / "c")
+    assert damaged == []
+    assert after is not None
+    assert same(vars(before), vars(after))
+    random.setstate(after.python)
+    np.random.set_state(after.numpy)
+
+
+def test_a_damaged_file_is_named_and_the_one_before_it_used(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, state(3), keep=2)
+    newest = checkpoint.write(tmp_path, state(4), keep=2)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(bytes(content))
+    found, (line,) = checkpoint.read_newest(tmp_path)
+    assert found is not None
+    assert found.epochs == 3
+    assert str(newest) in line
+    newest.write_bytes(b"")
+    assert checkpoint.read_newest(tmp_path)[0] is not None
+
+
+def test_all_damaged(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, state(), keep=2).write_bytes(b"x")
+    found, damaged = checkpoint.read_newest(tmp_path)
+    assert found is None
+    assert len(damaged) == 1
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    for epochs in range(1, 6):
+        checkpoint.write(tmp_path, state(epochs), keep=2)
+    assert [path.name[:6] for path in sorted(tmp_path.iterdir())] == ["000004", "000005"]
+
+
+def test_a_callbacks_state_that_cannot_be_saved_is_named() -> None:
+    class Odd:
+        def __init__(self) -> None:
+            self.queue = {1, 2, 3}
+
+    with pytest.raises(checkpoint.CannotSave, match=r"Odd\.queue is a set"):
+        checkpoint.callback_state(Odd())
+
+
+def test_no_pickle_is_read(tmp_path: Path) -> None:
+    """A checkpoint is data: an array of Python objects in it is refused."""
+    import hashlib
+    import io
+
+    buffer = io.BytesIO()
+    np.savez(buffer, index=np.array([{"a": 1}], dtype=object))
+    content = buffer.getvalue()
+    (tmp_path / f"000001.{hashlib.sha256(content).hexdigest()}.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        checkpoint.read_newest(tmp_path)

@@ -1,0 +1,98 @@
+"""Levels: what their names promise, and that a level that can't hold is an error before training."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import OUTSIDE, ROOT, STRICT
+from omegaconf import OmegaConf
+
+from seedbed import Refused
+from seedbed.run import determinism, training
+
+
+def level(config: Any) -> dict[str, Any]:
+    return OmegaConf.to_container(config.determinism, resolve=True)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", ["off", "seeded", "strict"])
+def test_the_levels_files_keep_what_their_names_promise(config: Callable[..., Any], name: str) -> None:
+    composed = level(config(f"determinism={name}"))
+    determinism.check(composed)
+    assert composed["level"] == name
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("determinism.op_determinism=false", "op_determinism=False"),
+        ("determinism.threads.intra_op=null", "threads.intra_op=None"),
+        ("determinism.threads.inter_op=0", "threads.inter_op=0"),
+        ("determinism.environment.TF_DETERMINISTIC_OPS='0'", "TF_DETERMINISTIC_OPS=0"),
+        ("determinism.level=solid", "determinism.level='solid' is not a level. Accepted: off, seeded, strict"),
+    ],
+)
+def test_a_weakened_level_is_refused(config: Callable[..., Any], override: str, message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        training.run(config(override))
+
+
+def test_all_that_is_wrong_is_said_at_once(config: Callable[..., Any]) -> None:
+    with pytest.raises(Refused) as refused:
+        determinism.check(level(config("determinism.op_determinism=false", "determinism.threads.intra_op=null")))
+    assert "op_determinism" in str(refused.value)
+    assert "intra_op" in str(refused.value)
+
+
+def test_a_process_that_is_not_right_is_refused(config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    with pytest.raises(Refused, match="needs TF_ENABLE_ONEDNN_OPTS=1"):
+        determinism.apply(level(config()))
+
+
+def test_tensorflow_used_too_early_is_refused_with_the_number_of_threads() -> None:
+    code = (
+        "import tensorflow as tf; tf.constant(1) + 1\n"
+        "from seedbed.run import determinism\n"
+        "level = dict(level='strict', environment={}, threads=dict(intra_op=3, inter_op=1), op_determinism=True, tensor_float_32=False)\n"
+        "determinism.apply(level)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**OUTSIDE, **STRICT})
+    assert "seedbed.Refused: determinism=strict needs threads.intra_op=3" in done.stderr
+
+
+def test_an_operation_without_a_deterministic_implementation_is_refused_by_name(seedbed: Callable[..., Any]) -> None:
+    """XLA's gradient of max pooling has none, on a CPU too (TensorFlow 2.21)."""
+    done = seedbed("train", "experiment=digits_cnn", "training.epochs=1", "training.jit_compile=true")
+    assert done.status == 2
+    assert "Traceback" not in done.err
+    assert "MaxPool gradient ops do not yet have a deterministic XLA implementation" in done.err
+    assert "determinism=seeded" in done.err
+
+
+def test_a_variable_that_contradicts_the_level_ends_before_anything_is_written(seedbed: Callable[..., Any], tmp_path: Path) -> None:
+    done = seedbed("train", env={"TF_DETERMINISTIC_OPS": "0"})
+    assert done.status == 2
+    assert "TF_DETERMINISTIC_OPS=0 is set, TF_DETERMINISTIC_OPS=1 is needed" in done.err
+    assert not list((tmp_path / "runs").glob("*/record.json"))
+
+
+def test_off_differs_each_time_and_seeds_are_recorded(seedbed: Callable[..., Any]) -> None:
+    first, second = (seedbed("train", "determinism=off", "training.epochs=2", "--json", env=STRICT).json for _ in range(2))
+    assert first["digests"]["initial_weights"] != second["digests"]["initial_weights"]
+    assert all(first["seeds"][name] != second["seeds"][name] for name in first["seeds"])
+    # what entropy drew can be asked for again
+    again = seedbed("train", "determinism=seeded", f"seeds.master={first['seeds']['master']}", "training.epochs=2", "--json").json
+    assert again["digests"]["initial_weights"] == first["digests"]["initial_weights"]
+
+
+def test_the_levels_variables_are_known_to_decide_bits() -> None:
+    from seedbed.run import process
+
+    text = (ROOT / "conf" / "determinism" / "strict.yaml").read_text()
+    assert set(OmegaConf.create(text).environment) <= set(process.DECIDE_BITS)

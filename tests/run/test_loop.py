@@ -1,0 +1,164 @@
+"""The fast engine has the bits of `model.fit`, for every example model, and leaves to `fit` what it can't do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from seedbed.run import fitting, inputs, loop, training
+
+MODELS = {
+    "mlp": ["model=mlp", "model.dropout=0.2", "model.batch_normalization=true", "model.activation=relu"],
+    "cnn": ["model=cnn", "model.augment=true"],
+    "gru": ["model=gru"],
+    "transformer": ["model=transformer"],
+}
+EARLY = "+training.callbacks.early={_target_: keras.callbacks.EarlyStopping, patience: 1, restore_best_weights: true}"
+PLATEAU = "+training.callbacks.plateau={_target_: keras.callbacks.ReduceLROnPlateau, patience: 0, factor: 0.5, monitor: loss, min_delta: 9}"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_loop_and_fit_and_every_kind_of_input_have_the_same_bits(config: Callable[..., Any], model: str, tmp_path: Any) -> None:
+    ways = {
+        "loop": "training.engine=loop",
+        "fit": "training.engine=fit",
+        "tf_data": "data.input=tf_data",
+        "py_dataset": "data.input=py_dataset",
+    }
+    digests = {}
+    for name, way in ways.items():
+        found = training.run(config("data=digits", "training.epochs=2", *MODELS[model], way, f"runs='{tmp_path / name}'"))
+        assert found.content["engine"] == ("loop" if name == "loop" else "fit")
+        digests[name] = found.digests
+    assert len({d["run"] for d in digests.values()}) == 1, digests
+
+
+@pytest.mark.parametrize("batch", ["null", "1437", "1258", "2000", "629"])
+def test_whole_and_broken_batches(config: Callable[..., Any], batch: str, tmp_path: Any) -> None:
+    """1258 training examples: one batch, two equal ones, a short last one, a batch larger than the data."""
+    runs = [
+        training.run(
+            config(
+                "data=digits",
+                "training.epochs=2",
+                f"training.batch_size={batch}",
+                f"training.engine={engine}",
+                f"runs='{tmp_path / engine}'",
+            )
+        )
+        for engine in ("loop", "fit")
+    ]
+    assert runs[0].digests == runs[1].digests
+
+
+def test_callbacks_see_what_fit_would_show_them(config: Callable[..., Any], tmp_path: Any) -> None:
+    words = ["data=digits", "training.epochs=8", "optimizer.learning_rate=0.1", EARLY, PLATEAU]
+    runs = [training.run(config(*words, f"training.engine={engine}", f"runs='{tmp_path / engine}'")) for engine in ("loop", "fit")]
+    assert [run.content["engine"] for run in runs] == ["loop", "fit"]
+    assert runs[0].history() == runs[1].history()
+    assert len(runs[0].history()) < 8
+    assert runs[0].digests == runs[1].digests
+
+
+def test_equal_to_a_bare_fit_with_the_same_order(config: Callable[..., Any]) -> None:
+    """A program without seedbed: `set_random_seed`, the model, `model.fit` an epoch at a time on the permuted arrays."""
+    import keras
+
+    composed = config("data=digits", "training.epochs=3", "data.validation_split=0", "training.batch_size=null")
+    found = training.run(composed)
+    seeds = found.seeds
+    data = training.prepared(composed, training.target(composed.data.source, "data.source"), seeds, found.inputs["determinism"])
+    keras.utils.set_random_seed(seeds["init"])
+    x, y = data.train
+    inputs_ = keras.Input((8, 8, 1))
+    hidden = keras.layers.Dense(10)(keras.layers.Flatten()(inputs_))
+    outputs = keras.layers.Dense(10, activation="softmax")(hidden)
+    model = keras.Model(inputs_, outputs)
+    model.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy")
+    losses = []
+    for epoch in range(3):
+        order = inputs.order_of(seeds, epoch, len(x), True)
+        losses += model.fit(x[order], y[order], batch_size=len(x), shuffle=False, verbose=0).history["loss"]
+    assert losses == [row["loss"] for row in found.history()]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (
+            ["+training.callbacks.log={_target_: keras.callbacks.TensorBoard, log_dir: '{record}/tb'}"],
+            "TensorBoard wants to see each batch",
+        ),
+        (["training.steps_per_execution=2"], "steps_per_execution"),
+        (["data.input=tf_data"], "the input is a pipeline"),
+        (["training.class_weight={0: 2.0, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 1, 8: 1, 9: 1}"], "class_weight is set"),
+    ],
+)
+def test_what_the_loop_cannot_do_is_fits_and_asking_for_it_is_refused(config: Callable[..., Any], overrides: list[str], why: str) -> None:
+    from seedbed import Refused
+
+    words = ["data=digits", "training.epochs=1", "data.validation_split=0", *overrides]
+    assert training.run(config(*words)).content["engine"] == "fit"
+    with pytest.raises(Refused, match=why):
+        training.run(config(*words, "training.engine=loop", "force=true"))
+
+
+def model_with(layer: str, config: Callable[..., Any], plugin: Callable[..., Any]) -> tuple[Any, Any]:
+    plugin(
+        "hidden",
+        f"""
+        import keras, numpy, tensorflow as tf
+        @keras.saving.register_keras_serializable()
+        class Layer(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.generator = tf.random.Generator.from_seed(1)
+                self.count = tf.Variable(0.0)
+                self.own = keras.random.SeedGenerator(1)
+            def call(self, x, training=False):
+                return {layer}
+        def model(spec):
+            return keras.Sequential([keras.Input(spec.inputs), Layer(), keras.layers.Dense(1)])
+        """,
+    )
+    composed = config("~model", "+model={_target_: hidden.model}")
+    seeds = training.resolved_seeds(composed, None)
+    data = training.prepared(
+        composed, training.target(composed.data.source, "data.source"), seeds, OmegaConf.to_container(composed.determinism, resolve=True)
+    )
+    return fitting.build(composed, seeds, data), inputs.first_batch(data.train, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "hidden"),
+    [
+        ("x * 2", None),
+        ("x + keras.random.normal((1,), seed=self.own)", None),
+        ("x + tf.random.normal((1,))", "RandomStandardNormal"),
+        ("x + self.generator.normal((1,))", "outside of Keras"),
+        ("x + self.count.assign_add(1.0)", "outside of Keras"),
+        ("x + tf.ensure_shape(tf.numpy_function(lambda: numpy.float32(numpy.random.random()), [], 'float32'), ())", "PyFunc"),
+    ],
+)
+def test_state_that_no_checkpoint_holds_is_found(
+    config: Callable[..., Any], plugin: Callable[..., Any], layer: str, hidden: str | None
+) -> None:
+    model, batch = model_with(layer, config, plugin)
+    found = loop.hidden_state(model, batch)
+    assert (found is None) == (hidden is None), found
+    assert hidden is None or hidden in found
+
+
+def test_an_epochs_batches_are_those_of_its_order() -> None:
+    seeds = {"shuffle": 3, "augment": 4}
+    x, y = np.arange(10, dtype="float32"), np.arange(10)
+    feed = inputs.training((x, y), seeds, range(1, 3), 4, True, None, "auto")
+    batches = [batch[1].numpy().tolist() for batch in feed.x]
+    assert feed.steps == 3
+    assert [len(batch) for batch in batches] == [4, 4, 2] * 2
+    assert np.concatenate(batches[:3]).tolist() == inputs.order_of(seeds, 1, 10, True).tolist()
+    assert np.concatenate(batches[3:]).tolist() == inputs.order_of(seeds, 2, 10, True).tolist()

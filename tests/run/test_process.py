@@ -1,0 +1,91 @@
+"""The process: what is wrong with it, what the user's environment contradicts, and the one replacement."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import OUTSIDE, ROOT, STRICT
+
+from seedbed import Refused
+from seedbed.run import process
+
+NEEDED = {"PYTHONHASHSEED": "7", "TF_DETERMINISTIC_OPS": "1", "UNWANTED": None}
+
+
+def test_differing() -> None:
+    assert process.differing(NEEDED, {"PYTHONHASHSEED": "7", "TF_DETERMINISTIC_OPS": "1"}) == {}
+    assert process.differing(NEEDED, {"PYTHONHASHSEED": "8", "UNWANTED": "x"}) == NEEDED
+
+
+def test_a_variable_that_the_user_set_otherwise_is_named_with_value_and_remedy() -> None:
+    assert process.conflicts(NEEDED, {"PYTHONHASHSEED": "8", "UNWANTED": "x"}) == []  # the hash seed is a stream: ours
+    (clash,) = process.conflicts(NEEDED, {"TF_DETERMINISTIC_OPS": "0"})
+    assert clash == "TF_DETERMINISTIC_OPS=0 is set, TF_DETERMINISTIC_OPS=1 is needed: `unset TF_DETERMINISTIC_OPS`"
+    (clash,) = process.conflicts({"OMP_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "8"})
+    assert "determinism.threads.intra_op=8" in clash
+
+
+def test_check_names_the_library_that_came_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", object())
+    monkeypatch.delenv("TF_DETERMINISTIC_OPS")
+    with pytest.raises(Refused, match=r"needs TF_DETERMINISTIC_OPS=1, and .*torch.* was imported before that"):
+        process.check({"TF_DETERMINISTIC_OPS": "1"}, "strict")
+
+
+def test_only_the_standard_library_is_imported() -> None:
+    """The import contract can't see the standard library's own imports of heavy things; a fresh interpreter can."""
+    code = "import sys, seedbed.run.process; print(*sorted(m for m in sys.modules if m.split('.')[0] in set(sys.argv[1:])))"
+    heavy = ["numpy", "tensorflow", "keras", "hydra", "omegaconf", "mlflow", "pandas", "rich"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True, env=OUTSIDE)
+    assert done.stdout.strip() == ""
+
+
+PROBE = """
+import os, sys
+from seedbed.run import process
+def execve(path, argv, env):
+    print("replaced", os.getpid())
+    os._execve(path, [path, __file__, *argv[3:]], env)
+os._execve, os.execve = os.execve, execve
+process.replace({"PYTHONHASHSEED": "7", "UNWANTED": None}, ["x"], entropy=5)
+print("ready", os.getpid(), os.environ["PYTHONHASHSEED"], "UNWANTED" in os.environ, hash("seedbed"), os.environ.get(process.REPLACED))
+"""
+
+
+def probe(tmp_path: Path, *flags: str, **env: str) -> subprocess.CompletedProcess[str]:
+    script = tmp_path / "probe.py"
+    script.write_text(PROBE)
+    return subprocess.run([sys.executable, *flags, str(script)], capture_output=True, text=True, env={**OUTSIDE, **env})
+
+
+def test_a_process_is_replaced_once_keeping_its_id(tmp_path: Path) -> None:
+    wrong = probe(tmp_path, PYTHONHASHSEED="3", UNWANTED="x").stdout.split()
+    assert wrong[0] == "replaced"
+    assert wrong[1] == wrong[3]
+    assert wrong[4:6] == ["7", "False"]
+    right = probe(tmp_path, PYTHONHASHSEED="7").stdout.split()
+    assert right[0] == "ready"  # not at all where the environment is right
+    assert right[4] == wrong[6]  # the same order of sets
+    assert wrong[-1] == "None"  # its children are judged afresh
+
+
+def test_an_interpreter_that_ignores_its_environment_is_refused_not_replaced_for_ever(tmp_path: Path) -> None:
+    source = Path(__file__).resolve().parents[2] / "src"
+    script = tmp_path / "probe.py"
+    script.write_text(f"import sys; sys.path.insert(0, {str(source)!r})\n{PROBE}")
+    done = subprocess.run([sys.executable, "-E", str(script)], capture_output=True, text=True, env=OUTSIDE)
+    assert "does not take its environment over" in done.stderr
+
+
+def test_the_test_process_is_what_strict_asks_for() -> None:
+    """conftest.py sets these by hand, before anything is imported; this is what keeps the two the same."""
+    level = yaml.safe_load((ROOT / "conf" / "determinism" / "strict.yaml").read_text())
+    named = {name: value for name, value in level["environment"].items() if "${" not in value}
+    threads = {name: str(level["threads"]["intra_op"]) for name, value in level["environment"].items() if "intra_op" in value}
+    assert {**named, **threads, "PYTHONHASHSEED": "0"} == STRICT
+    assert all(os.environ[name] == value for name, value in STRICT.items())

@@ -1,0 +1,97 @@
+"""Provenance: what goes into the key, what is only told, and what is never read."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seedbed
+from seedbed.run import provenance
+
+LEVEL: dict[str, Any] = {"threads": {"intra_op": 1, "inter_op": 1}}
+
+
+def test_the_number_of_cores_counts_only_where_threads_follow_it() -> None:
+    assert "cores" not in provenance.environment(LEVEL)["cpu"]
+    assert "cores" in provenance.environment({"threads": {"intra_op": None, "inter_op": None}})["cpu"]
+
+
+def test_variables_that_decide_bits_are_in_the_environment_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    variables = provenance.environment(LEVEL)["variables"]
+    assert variables["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert "SECRET_TOKEN" not in variables
+
+
+def test_test_tools_are_no_part_of_the_environment() -> None:
+    packages = provenance.packages()
+    assert packages["keras"]
+    assert packages["numpy"]
+    assert "pytest" not in packages
+
+
+def test_code_follows_imports_wherever_they_stand(plugin: Callable[..., Path]) -> None:
+    folder = plugin("outer", "def f():\n    from package.inner import g\n    import json, numpy\n")
+    (folder / "package").mkdir()
+    (folder / "package" / "__init__.py").write_text("")
+    (folder / "package" / "inner.py").write_text("from . import sibling\nfrom .sibling import h\n")
+    (folder / "package" / "sibling.py").write_text("import outer\n")
+    (folder / "package" / "unused.py").write_text("")
+    found = provenance.code(["outer.f"])
+    mine = {name for name in found if not name.startswith("seedbed")}
+    assert mine == {"outer", "package", "package.inner", "package.sibling"}
+
+
+def test_installed_packages_are_covered_by_their_versions() -> None:
+    assert not [
+        name for name in provenance.code(["keras.optimizers.Adam", "sklearn.svm.SVC", "json.loads"]) if not name.startswith("seedbed")
+    ]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of its own under git."""
+    monkeypatch.setenv("SEEDBED_ROOT", str(tmp_path))
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.py").write_text("x = 1\n")
+    (tmp_path / ".gitignore").write_text("runs/\n")
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    assert seedbed.project_root() == tmp_path
+    return tmp_path
+
+
+def test_a_clean_tree_has_no_diff(checkout: Path) -> None:
+    assert provenance.diff() == ""
+    assert provenance.git()["dirty"] is False
+    assert len(provenance.git()["commit"]) == 40
+
+
+def test_a_diff_holds_changes_and_new_code_and_leaves_the_users_index_alone(checkout: Path) -> None:
+    (checkout / "src" / "a.py").write_text("x = 2\n")
+    (checkout / "src" / "new.py").write_text("y = 3\n")
+    (checkout / ".env").write_text("PASSWORD=z")
+    before = subprocess.run(["git", "-C", str(checkout), "status", "--porcelain"], capture_output=True, text=True).stdout
+    text = provenance.diff()
+    assert "+x = 2" in text
+    assert "+y = 3" in text
+    assert "PASSWORD" not in text
+    assert provenance.git()["dirty"] is True
+    assert subprocess.run(["git", "-C", str(checkout), "status", "--porcelain"], capture_output=True, text=True).stdout == before
+    # it can be applied again
+    subprocess.run(["git", "-C", str(checkout), "stash", "-uq"], check=True)
+    subprocess.run(["git", "-C", str(checkout), "apply"], input=text, text=True, check=True)
+    assert (checkout / "src" / "new.py").read_text() == "y = 3\n"
+
+
+def test_without_git_the_images_commit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEDBED_ROOT", str(tmp_path))
+    monkeypatch.setenv("SEEDBED_COMMIT", "abc")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.git() == {"commit": "abc", "dirty": None}
+    assert provenance.diff() == ""

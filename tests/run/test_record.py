@@ -1,0 +1,146 @@
+"""The key, the record, and what a crash leaves of them."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seedbed import Refused
+from seedbed.run import record, training
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+
+
+@given(st.dictionaries(st.text(), JSON, min_size=1))
+def test_a_key_depends_on_what_the_inputs_are_and_not_on_their_order(inputs: dict[str, Any]) -> None:
+    assert record.key_of(inputs) == record.key_of(dict(reversed(list(inputs.items()))))
+    assert record.key_of(inputs) == record.key_of(json.loads(json.dumps(inputs)))
+    name = next(iter(inputs))
+    assert record.key_of(inputs) != record.key_of({**inputs, name: [inputs[name], 1]})
+    assert record.key_of(inputs) != record.key_of({k: v for k, v in inputs.items() if k != name})
+
+
+def key(config: Any) -> str:
+    return training.run(config).key
+
+
+@pytest.fixture
+def quick(config: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *overrides: config("training.epochs=1", *overrides)
+
+
+def test_what_changes_a_key(quick: Callable[..., Any]) -> None:
+    changes = [
+        "seeds.init=3",
+        "seeds.hash=0",
+        "training.epochs=2",
+        "model.hidden=[3]",
+        "optimizer.learning_rate=0.1",
+        "data.source.length=9",
+    ]
+    keys = [key(quick())] + [key(quick(change)) for change in changes]
+    assert keys[2] == keys[0]  # seeds.hash=0 is what it was
+    assert len(set(keys)) == len(keys) - 1
+
+
+def test_what_does_not_change_a_key(quick: Callable[..., Any], tmp_path: Path) -> None:
+    base = key(quick())
+    for same in ("name=other", "training.engine=fit", "checkpoint.every_epochs=1", "tracking.experiment=x", f"runs='{tmp_path}/elsewhere'"):
+        assert key(quick(same)) == base, same
+
+
+def test_the_key_covers_code_that_the_config_names_and_not_where_it_lies(quick: Callable[..., Any], plugin: Callable[..., Path]) -> None:
+    plugin("helper", "UNITS = 3")
+    source = """
+        def model(spec):
+            import keras
+            from helper import UNITS
+            return keras.Sequential([keras.Input(spec.inputs), keras.layers.Dense(UNITS), keras.layers.Dense(1)])
+        """
+    plugin("mine", source)
+    named = "model={_target_: mine.model}"
+    inputs = training.run(quick("~model", f"+{named}")).inputs
+    assert {"mine", "helper", "seedbed.run.loop"} <= set(inputs["code"])
+    assert "example.models" not in inputs["code"]
+    assert str(Path.home()) not in json.dumps(inputs["code"])
+    plugin("helper", "UNITS = 3  # other")
+    assert training.run(quick("~model", f"+{named}")).key != record.key_of(inputs)
+
+
+def test_a_finished_key_is_not_trained_again(quick: Callable[..., Any]) -> None:
+    first, second = training.run(quick()), training.run(quick())
+    assert (first.reused, second.reused) == (False, True)
+    assert second.digests == first.digests
+    assert second.content == first.content
+
+
+def test_force_trains_again_beside_the_record_and_compares(quick: Callable[..., Any]) -> None:
+    first, again = training.run(quick()), training.run(quick("force=true"))
+    assert again.agrees is True
+    assert again.path == first.path / "again"
+    assert again.id != first.id
+    # shown failing: a record whose bits are others
+    tampered = record.Record.read(first.path)
+    tampered.update(digests={**tampered.digests, "final_weights": "0" * 64})
+    assert training.run(quick("force=true")).agrees is False
+
+
+def test_nothing_of_the_environment_leaks_into_a_record(quick: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = os.urandom(8).hex()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("SEEDBED_TOKEN", secret)
+    found = training.run(quick("tracking=server", f"tracking.uri='http://anna:{secret}@127.0.0.1:9'"))
+    assert not [path for path in found.path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def test_a_cut_off_line_of_history_does_not_count(quick: Callable[..., Any]) -> None:
+    found = training.run(quick("training.epochs=3"))
+    file = found.path / "history.jsonl"
+    file.write_text(file.read_text()[:-9])
+    assert len(found.history()) == 2
+
+
+def test_a_record_that_cannot_be_read_is_named(quick: Callable[..., Any]) -> None:
+    found = training.run(quick())
+    (found.path / "record.json").write_text('{"key": ')
+    with pytest.raises(Refused, match=f"The record {found.path} can't be read"):
+        training.run(quick())
+
+
+def test_an_atomic_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    record.write_atomically(file, "old")
+    with pytest.raises(TypeError):
+        record.write_atomically(file, 3)  # type: ignore[arg-type]
+    assert file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def _hold(runs: Path, events: Any) -> None:
+    with record.locked(runs, "k", lambda: events.put("waiting")):
+        events.put("in")
+        time.sleep(0.5)
+        events.put("out")
+
+
+def test_one_process_at_a_time_holds_a_key(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    events = context.Queue()
+    workers = [context.Process(target=_hold, args=(tmp_path, events)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    seen = [events.get(timeout=5) for _ in range(5 - (events.qsize() == 4))]
+    assert [event for event in seen if event != "waiting"] == ["in", "out", "in", "out"]
