@@ -75,6 +75,15 @@ def config(tmp_path: Path) -> Callable[..., Any]:
     return composed
 
 
+def data_config(folder: Path, target: str) -> list[str]:
+    """A config file of the user's own for a data function outside the repository, and the words that choose it."""
+    (folder / "conf" / "data").mkdir(parents=True, exist_ok=True)
+    (folder / "conf" / "data" / "mine.yaml").write_text(
+        f"name: mine\nsource: {{_target_: {target}}}\nloss: mean_squared_error\nbatch_size: 4\n"
+    )
+    return ["--config-dir", str(folder / "conf"), "data=mine"]
+
+
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """`plugin("mine", source)`: a module outside the repository, importable here and, by PYTHONPATH, in fresh processes."""

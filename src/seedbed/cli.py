@@ -18,8 +18,22 @@ VERBS = {
     "sync": "send to MLflow what is missing there; twice is harmless",
     "doctor": "which levels this machine can keep, and why; what runs here",
 }
-# Hydra's own flags that take a value, to be handed on to the process of each job of a multirun.
-HYDRA_OPTIONS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+# Hydra's flags that take a value in the next word.
+TAKE_A_VALUE = {
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+    "--experimental-rerun",
+}
+# Those that say where the config lies; the process of each job of a multirun needs them too.
+WHERE = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 
 
 def main(argv: list[str]) -> int:
@@ -94,7 +108,8 @@ def _hydra(job: Callable[[Any], None], argv: list[str]) -> None:
     if not (folder / "train.yaml").is_file():
         raise Refused(f"{folder} holds no train.yaml. Call seedbed from its project, or name the project: SEEDBED_ROOT=DIR.")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and leave as one message
-    sys.argv = ["seedbed", *argv]
+    flags, overrides = _flags(argv)
+    sys.argv = ["seedbed", *(word for flag in flags for word in flag), *overrides]
     failed: list[Exception] = []
 
     def quietly(config: Any) -> None:
@@ -110,12 +125,24 @@ def _hydra(job: Callable[[Any], None], argv: list[str]) -> None:
 
 def _child(hydra: Any, argv: list[str]) -> int:
     """One job of a multirun, in a process of its own: hash seed and thread numbers can differ from job to job."""
-    flags = [word for i, word in enumerate(argv) if word == "--json" or word.startswith("--config-") or word in HYDRA_OPTIONS
-             or (i and argv[i - 1] in HYDRA_OPTIONS)]  # fmt: skip
+    flags = [word for flag in _flags(argv)[0] if flag[0].split("=")[0] in ("--json", *WHERE) for word in flag]
     overrides = [word for word in hydra.overrides.task if not word.startswith("hydra.")]
     where = [f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}", "hydra.mode=RUN"]
     sys.stdout.flush()
     return subprocess.run([sys.executable, "-m", "seedbed", "train", *flags, *overrides, *where]).returncode
+
+
+def _flags(argv: list[str]) -> tuple[list[list[str]], list[str]]:
+    """The flags in `argv`, each with its value, and the overrides. Hydra wants all overrides in one place."""
+    flags: list[list[str]] = []
+    overrides: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            overrides.append(word)
+        else:
+            flags.append([word, *([next(words, "")] if word in TAKE_A_VALUE else [])])
+    return flags, overrides
 
 
 def _quoted(value: str) -> str:
