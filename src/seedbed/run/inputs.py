@@ -47,7 +47,7 @@ class Governed(keras.utils.PyDataset):
     def __init__(self, inner: Any, seeds: Mapping[str, int], shuffle: bool) -> None:
         super().__init__(workers=inner.workers, use_multiprocessing=inner.use_multiprocessing, max_queue_size=inner.max_queue_size)
         self.inner, self.seeds, self.shuffle = inner, seeds, shuffle
-        self.epoch = 0
+        self.epoch = -1  # Keras calls on_epoch_end once before the first epoch
         self._order: tuple[int, np.ndarray] | None = None
 
     @property
@@ -55,7 +55,7 @@ class Governed(keras.utils.PyDataset):
         return self.inner.num_batches
 
     def __getitem__(self, index: int) -> Any:
-        epoch, batch = self.epoch, index
+        epoch, batch = max(self.epoch, 0), index
         if self.shuffle and self.num_batches is not None:
             if self._order is None or self._order[0] != epoch:
                 self._order = epoch, streams.permutation(self.seeds["shuffle"], epoch, self.num_batches)
@@ -65,17 +65,17 @@ class Governed(keras.utils.PyDataset):
 
     def begin(self, epoch: int) -> None:
         """Called before the epoch's workers start, so that they see what `on_epoch_begin` did; replays what was missed."""
-        while self.epoch < epoch:  # a resumed run: hooks may have changed the data set's own state
+        for self.epoch in range(self.epoch + 1, epoch):  # a resumed run: hooks may have changed the data set's own state
             self._hook("on_epoch_begin")
             self._hook("on_epoch_end")
-            self.epoch += 1
+        self.epoch = epoch
         self._hook("on_epoch_begin")
 
     def on_epoch_end(self) -> None:
         self._hook("on_epoch_end")
 
     def _hook(self, name: str) -> None:
-        with _generators(self.inner, self.seeds["shuffle"], self.epoch, {"on_epoch_begin": 0, "on_epoch_end": 1}[name]):
+        with _generators(self.inner, self.seeds["shuffle"], self.epoch + 1, {"on_epoch_begin": 0, "on_epoch_end": 1}[name]):
             getattr(self.inner, name)()
 
 
