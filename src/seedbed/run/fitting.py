@@ -96,7 +96,7 @@ def _train(
     recorder = Recorder(found, config, callbacks, state, seeds, progress)
     begun = time.perf_counter()
     with _stopping(recorder):
-        engine = _fit(model, config, seeds, data, [*callbacks, recorder], range(start, config.training.epochs), recorder)
+        engine = _fit(model, config, seeds, data, [*callbacks, recorder], range(start, config.training.epochs))
     found.update(engine=engine)
     fitted = time.perf_counter()
 
@@ -201,9 +201,7 @@ def govern(model: Any, seeds: Mapping[str, int]) -> None:
                 counts[kind] += 1
 
 
-def _fit(
-    model: Any, config: DictConfig, seeds: Mapping[str, int], data: DataSet, callbacks: list[Any], epochs: range, recorder: Recorder
-) -> str:
+def _fit(model: Any, config: DictConfig, seeds: Mapping[str, int], data: DataSet, callbacks: list[Any], epochs: range) -> str:
     """Fit by the engine that the config names, or by the fastest that can do it; returns its name."""
     training = config.training
     why_not = loop.obstacle(model, config, data, callbacks)
@@ -213,7 +211,6 @@ def _fit(
         loop.fit(model, data, seeds, epochs, training.batch_size, training.shuffle, callbacks)
         return "loop"
     feed = inputs.training(data.train, seeds, epochs, training.batch_size, training.shuffle, training.steps_per_epoch, config.data.input)
-    recorder.begin = feed.begin
     weights = {int(number): float(weight) for number, weight in (training.class_weight or {}).items()}
     if weights and sorted(weights) != list(range(outputs := data_sets.spec(data).outputs)):
         raise Refused(f"training.class_weight names the classes {sorted(weights)}. Accepted: a weight for each of 0 … {outputs - 1}.")
@@ -232,14 +229,13 @@ def evaluated(model: Any, config: DictConfig, data: DataSet, reload: Callable[[]
     if not parts:
         parts = {"train": reload().train if data_sets.is_ready_made(data.train) else data.train}
     metrics: dict[str, float] = {}
-    predictions, steps = None, config.training.steps_per_epoch
+    predictions = None
     for name, part in parts.items():
-        batches = inputs.held_out(part, config.training.batch_size)
-        limit = {"steps": steps} if name == "train" and steps and data_sets.is_ready_made(part) else {}
-        values = model.evaluate(batches, verbose=0, return_dict=True, **limit)
+        steps = config.training.steps_per_epoch if name == "train" and data_sets.is_ready_made(part) else None
+        values = model.evaluate(inputs.held_out(part, config.training.batch_size, steps), verbose=0, return_dict=True)
         if name == "train" and data_sets.is_ready_made(part):
-            batches = reload().train  # evaluating moved it on
-        predictions = model.predict(batches, verbose=0, **limit)
+            part = reload().train  # evaluating moved it on
+        predictions = model.predict(inputs.held_out(part, config.training.batch_size, steps), verbose=0)
         metrics.update({f"{name}_{metric}": float(value) for metric, value in _flat_logs(values).items()})
     return metrics, predictions
 
@@ -274,7 +270,6 @@ class Recorder(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.record, self.config, self.others, self.state, self.seeds = found, config, callbacks, state, seeds
-        self.begin: Callable[[int], None] = lambda epoch: None
         self.stop_signal: int | None = None
         self.saved_at = time.monotonic()
         self.cannot_save: str | None = None
@@ -283,9 +278,6 @@ class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         if self.state is not None:  # after the other callbacks' on_train_begin, which resets them
             checkpoint.put_callbacks(self.others, self.state)
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.begin(epoch)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         metrics = {name: float(value) for name, value in _flat_logs(logs or {}).items()}

@@ -7,9 +7,12 @@ that an epoch's batches are a function of (seed, epoch) alone and a resumed run 
 from __future__ import annotations
 
 import math
+import multiprocessing
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,54 +32,78 @@ _TURN = threading.RLock()
 
 @dataclass(frozen=True)
 class Feed:
-    """What `model.fit` is given. steps is None where the input says itself where an epoch ends."""
+    """What `model.fit` is given: batches of all epochs, one after the other, and how many are an epoch."""
 
-    x: Any
-    steps: int | None
-    begin: Callable[[int], None] = lambda epoch: None
+    x: tf.data.Dataset
+    steps: int
 
 
-class Governed(keras.utils.PyDataset):
+class Governed:
     """A user's PyDataset with its order and its randomness governed by streams, the same in any number of workers.
 
     Batch i of an epoch is the user's batch permutation(shuffle, epoch)[i]. While it is made, Python's and NumPy's global
     generators and every generator that the data set holds are children of (augment, epoch, batch): which worker makes it,
     and what that worker made before, doesn't matter. (Seeding the workers is not enough: FACTS 2.)
+
+    Worker processes are forked for each epoch, by us: Keras's own pool (3.15) can hang when the process ends. Threads are
+    not used: they would take turns at the global generators anyway.
     """
 
-    def __init__(self, inner: Any, seeds: Mapping[str, int], shuffle: bool) -> None:
-        super().__init__(workers=inner.workers, use_multiprocessing=inner.use_multiprocessing, max_queue_size=inner.max_queue_size)
-        self.inner, self.seeds, self.shuffle = inner, seeds, shuffle
-        self.epoch = -1  # Keras calls on_epoch_end once before the first epoch
-        self._order: tuple[int, np.ndarray] | None = None
+    def __init__(self, inner: Any, seeds: Mapping[str, int], shuffle: bool, hooks: bool = True) -> None:
+        self.inner, self.seeds, self.shuffle, self.hooks = inner, seeds, shuffle, hooks
+        self.num_batches: int | None = inner.num_batches
+        self.epoch = -1
 
-    @property
-    def num_batches(self) -> int | None:
-        return self.inner.num_batches
-
-    def __getitem__(self, index: int) -> Any:
-        epoch, batch = max(self.epoch, 0), index
-        if self.shuffle and self.num_batches is not None:
-            if self._order is None or self._order[0] != epoch:
-                self._order = epoch, streams.permutation(self.seeds["shuffle"], epoch, self.num_batches)
-            batch = int(self._order[1][index])
-        with _generators(self.inner, self.seeds["augment"], epoch, batch):
+    def __getitem__(self, batch: int) -> Any:
+        """The user's batch of that number, in the current epoch."""
+        with _generators(self.inner, self.seeds["augment"], max(self.epoch, 0), batch):
             return self.inner[batch]
 
-    def begin(self, epoch: int) -> None:
-        """Called before the epoch's workers start, so that they see what `on_epoch_begin` did; replays what was missed."""
-        for self.epoch in range(self.epoch + 1, epoch):  # a resumed run: hooks may have changed the data set's own state
+    def epochs(self, wanted: range, count: int) -> Iterator[Any]:
+        """`count` batches for each of the `wanted` epochs; the hooks of epochs that a resumed run missed are made up for."""
+        self._hook("on_epoch_end")  # as Keras does before the first epoch
+        for self.epoch in range(wanted.stop):
             self._hook("on_epoch_begin")
+            if self.epoch in wanted:
+                order = range(count)
+                if self.shuffle and self.num_batches is not None:
+                    order = streams.permutation(self.seeds["shuffle"], self.epoch, self.num_batches)[:count].tolist()
+                yield from self._made(list(order))
             self._hook("on_epoch_end")
-        self.epoch = epoch
-        self._hook("on_epoch_begin")
 
-    def on_epoch_end(self) -> None:
-        self._hook("on_epoch_end")
+    def _made(self, order: Sequence[int]) -> Iterator[Any]:
+        workers = self.inner.workers if self.inner.use_multiprocessing else 0
+        if not workers:
+            yield from (self[batch] for batch in order)
+            return
+        # forked, not spawned: the data set is whatever the user made it, and need not be picklable
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _adopt, (self,)) as pool:
+            ahead: deque[Future[Any]] = deque()
+            for batch in order:
+                ahead.append(pool.submit(_adopted, batch))
+                if len(ahead) > max(workers, self.inner.max_queue_size):
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
     def _hook(self, name: str) -> None:
+        if not self.hooks:
+            return
         with _generators(self.inner, self.seeds["shuffle"], self.epoch + 1, {"on_epoch_begin": 0, "on_epoch_end": 1}[name]):
             getattr(self.inner, name)()
+
+
+_GOVERNED: Governed | None = None  # in a worker process: the data set that it was forked with
+
+
+def _adopt(data_set: Governed) -> None:
+    global _GOVERNED, _TURN
+    _GOVERNED, _TURN = data_set, threading.RLock()  # a lock that was held at the fork would never be released
+
+
+def _adopted(batch: int) -> Any:
+    assert _GOVERNED is not None
+    return _GOVERNED[batch]
 
 
 class InMemory(keras.utils.PyDataset):
@@ -94,18 +121,19 @@ class InMemory(keras.utils.PyDataset):
         order = order_of(self.seeds, self.epoch, self.examples, self.shuffle)
         return data_sets.take(self.part, order[index * self.batch_size : (index + 1) * self.batch_size])
 
-    def begin(self, epoch: int) -> None:
-        self.epoch = epoch
+    def epochs(self, wanted: range, count: int) -> Iterator[Any]:
+        for self.epoch in wanted:
+            yield from (self[index] for index in range(count))
 
 
 def govern(data: DataSet, seeds: Mapping[str, int], shuffle: bool) -> DataSet:
     """`data` with each PyDataset governed; a held-out part keeps its order."""
     from dataclasses import replace
 
-    parts = {
+    parts: dict[str, Any] = {
         name: Governed(part, seeds, shuffle and name == "train")
         for name, part in data.parts().items()
-        if isinstance(part, keras.utils.PyDataset) and not isinstance(part, Governed)
+        if isinstance(part, keras.utils.PyDataset)
     }
     return replace(data, **parts) if parts else data
 
@@ -121,7 +149,10 @@ def training(
     """The training part as `fit` takes it, from the first of `epochs` (where a resumed run starts) to the last."""
     if isinstance(part, Governed):
         _accepts(kind, "py_dataset", part.inner)
-        return Feed(part, steps, part.begin)
+        count = steps or part.num_batches or 0
+        if part.num_batches is not None and count > part.num_batches:
+            raise Refused(f"training.steps_per_epoch={steps} is more than the data set has: {part.num_batches} batches.")
+        return Feed(_generated(part, epochs, count), count)
     if isinstance(part, tf.data.Dataset):
         _accepts(kind, "tf_data", part)
         count = steps or int(part.cardinality())
@@ -136,7 +167,7 @@ def training(
     batch = batch_size or examples
     if kind == "py_dataset":
         in_memory = InMemory(part, seeds, shuffle, batch)
-        return Feed(in_memory, steps, in_memory.begin)
+        return Feed(_generated(in_memory, epochs, len(in_memory)), len(in_memory))
 
     def orders() -> Iterator[tuple[int, np.ndarray]]:
         for epoch in epochs:
@@ -151,8 +182,18 @@ def training(
     return Feed(stream.prefetch(tf.data.AUTOTUNE), steps or math.ceil(examples / batch))
 
 
-def held_out(part: Any, batch_size: int | None) -> Any:
-    """A part as batches in its own order, for `evaluate` and `predict`; a ready-made pipeline as it is."""
+def held_out(part: Any, batch_size: int | None, steps: int | None = None) -> Any:
+    """A part as batches in its own order, the same each time, for `evaluate` and `predict`.
+
+    A ready-made `tf.data.Dataset` is taken as it is. steps: how many batches to take of a pipeline; all, if None.
+    """
+    if isinstance(part, Governed):
+        count = steps or part.num_batches
+        if count is None:
+            raise Refused("A PyDataset without an end can't be evaluated. Give it a length (__len__), or other held-out data.")
+        return _generated(Governed(part.inner, part.seeds, shuffle=False, hooks=False), range(1), count)
+    if isinstance(part, tf.data.Dataset) and steps:
+        return part.take(steps)
     if data_sets.is_arrays(part):
         examples = len(flat(part)[0])
         # not Keras's own adapter: under op determinism its parallel map makes TensorFlow 2.21 print an error for each use
@@ -167,9 +208,38 @@ def first_batch(part: Any, batch_size: int | None) -> tuple[Any, ...]:
     """(x, y, …) of one batch, in the part's own order; for a model that is built by being called."""
     if data_sets.is_arrays(part):
         return data_sets.take(part, np.arange(min(batch_size or 32, len(flat(part)[0]))))
-    batches = held_out(part, batch_size)
-    batch = batches[0] if isinstance(batches, keras.utils.PyDataset) else next(iter(batches))
-    return tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+    if isinstance(part, Governed):
+        return _as_tuple(part[0])
+    return _as_tuple(next(iter(held_out(part, batch_size))))
+
+
+def _as_tuple(batch: Any) -> tuple[Any, ...]:
+    """A batch as (x,), (x, y) or (x, y, sample_weight)."""
+    if not isinstance(batch, tuple | list):
+        return (batch,)
+    return tuple(part for part in batch if part is not None)
+
+
+def _generated(source: Any, epochs: range, count: int) -> tf.data.Dataset:
+    """Batches made in Python. Not prefetched: the next batch is made, and global generators touched, only when it is asked for."""
+    first, last = (mapped(np.asarray, _as_tuple(source[number])) for number in (0, max(count - 1, 0)))
+
+    def common(a: np.ndarray, b: np.ndarray) -> tf.TensorSpec:
+        axes = [None, *(m if m == n else None for m, n in zip(a.shape[1:], b.shape[1:], strict=True))]
+        return tf.TensorSpec(axes, _floatx(a).dtype)
+
+    signature = tf.nest.map_structure(common, first, last)
+
+    def batches() -> Iterator[Any]:
+        for batch in source.epochs(epochs, count):
+            yield mapped(lambda leaf: _floatx(np.asarray(leaf)), _as_tuple(batch))
+
+    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+
+def _floatx(array: np.ndarray) -> np.ndarray:
+    """Floating point in Keras's floatx, as `fit` would have it."""
+    return array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array
 
 
 def _sliced(order: tf.Tensor, examples: int, batch: int) -> tf.data.Dataset:
