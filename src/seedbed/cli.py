@@ -89,7 +89,7 @@ def train(argv: list[str]) -> int:
         needed = level["environment"] | {"PYTHONHASHSEED": str(seeds["hash"])}
         again = ["train", *argv, f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}"]
         process.replace(needed, again, entropy, config.determinism.level)
-        with _following(config.tracking) as tell:
+        with _following(config.tracking, config.runs) as tell:
             record = training.run(config, entropy, said=_say, started=lambda found: tell(found.path), progress=sys.stderr.isatty())
         status = _report(record, config, as_json)
 
@@ -151,16 +151,18 @@ def _quoted(value: str) -> str:
 
 
 @contextmanager
-def _following(tracking: Any) -> Iterator[Callable[[Any], None]]:
+def _following(tracking: Any, runs: str) -> Iterator[Callable[[Any], None]]:
     """A process that copies the record into MLflow as it grows; it is told the record's path once there is one."""
     if not tracking.uri:
         yield lambda path: None
         return
+    from pathlib import Path
+
     from seedbed.run.process import REPLACED
     from seedbed.run.record import Record
     from seedbed.tracking import is_complete
 
-    log = project_root() / "runs" / "tracking.log"
+    log = Path(runs).expanduser() / "tracking.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if name != REPLACED} | {"SEEDBED_TRACKING_URI": str(tracking.uri)}
     with log.open("a") as output:
@@ -243,14 +245,15 @@ def sync(argv: list[str]) -> int:
         raise Refused(f"No record under {runs} begins with {' or '.join(options.key)}.")
     sent, failed = [], {}
     for one in found:
-        if tracking.is_complete(one, uri):
-            continue
         try:
-            tracking.push(one, uri, options.experiment)
+            if tracking.is_complete(one, uri) and not tracking.is_lost(one, uri):
+                continue
+            tracking.push(one, uri, options.experiment, gone=not records.is_held(runs, one.key))
             sent.append(one.key)
         except Exception as error:
-            failed[one.key] = f"{type(error).__name__}: {error}"
-            break  # the next would wait for the same server
+            failed[one.key] = tracking.reason(error, uri)
+            if not tracking.answers(uri):
+                break  # the next would wait for the same server
     if options.json:
         print(json.dumps({"records": len(found), "sent": sent, "failed": failed}))
     else:

@@ -10,23 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import select
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import yaml
 from filelock import FileLock
 
+from seedbed import Refused
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, write_atomically
 
 # A request that a server doesn't answer is given up after this; `seedbed sync` sends it later.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+# MLflow prints each run's address, password and all, on standard output, which is for --json.
+QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 STATUS = {RUNNING: "RUNNING", FINISHED: "FINISHED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
 METRICS_A_BATCH = 900  # MLflow takes 1000 metrics, 100 parameters and 100 tags in one request
@@ -36,17 +40,28 @@ MODEL = "model"
 
 
 def address(uri: str) -> str:
-    """`uri` as it may be shown and kept: without a password."""
+    """`uri` as it may be shown and kept: without account, password and query, which may hold one."""
     parts = urlsplit(uri)
-    if not parts.password and not parts.username:
+    if not parts.query and "@" not in parts.netloc:
         return uri
-    return urlunsplit(parts._replace(netloc=f"…@{parts.hostname}{f':{parts.port}' if parts.port else ''}"))
+    _, at, host = parts.netloc.rpartition("@")
+    shown = urlunsplit(parts._replace(netloc=f"…@{host}" if at else host, query=""))
+    return shown if "///" not in uri or parts.netloc else f"{parts.scheme}:///{parts.path.removeprefix('/')}"
+
+
+def reason(error: Exception, uri: str) -> str:
+    """An error in a line that may be shown and kept: MLflow's messages quote the whole address."""
+    text = f"{type(error).__name__}: {error}"
+    parts = urlsplit(uri)
+    for secret in (parts.netloc.rpartition("@")[0], parts.password, unquote(parts.password or ""), parts.query):
+        text = text.replace(secret, "…") if secret else text
+    return text[:500]
 
 
 def state(record: Record, uri: str) -> dict[str, Any]:
     """What has been sent of a record to `uri`: run_id, epochs, status, error."""
     found: dict[str, Any] = _states(record).get(_name(uri), {})
-    return found
+    return found if found.get("record") == record.id else {}  # not the note about a failed run that was here before
 
 
 def is_complete(record: Record, uri: str) -> bool:
@@ -59,18 +74,22 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False) -> str:
     gone: nobody trains this record any more, although it says that it is running (the process was killed).
     Raises whatever MLflow raises; what was sent until then is noted or found again.
     """
+    _settle()
     from mlflow import MlflowClient
 
     with FileLock(record.path / ".tracking.lock"), store_lock(uri):
+        record = Record.read(record.path)  # it may have ended, and been sent, since the caller read it
         client = MlflowClient(uri)
         sent = state(record, uri)
         run_id = sent.get("run_id")
         if run_id is None or not _is_there(client, run_id):
-            run_id, sent = _find_or_create(client, record, uri, experiment), {}
-            _note(record, uri, run_id=run_id, epochs=0, status=None, error=None)
-        elif record.status == RUNNING and sent.get("status") not in (None, "running"):
+            run_id, sent = _find_or_create(client, record, uri, experiment), {"most": 1 << 62}
+            _log_params(client, record, run_id)  # also where it was found: who made it may have died right after that
+            _log_data(client, record, run_id)
+            _note(record, uri, run_id=run_id, epochs=0, most=sent["most"], resumed=0, status=None, error=None)
+        if record.status == RUNNING and not gone and sent.get("status") != RUNNING:
             client.update_run(run_id, status="RUNNING")  # a killed run goes on
-        epochs = _log_epochs(client, record, run_id, min(sent.get("epochs") or 0, _resumed_at(record)))
+        epochs = _log_epochs(client, record, run_id, sent)
         status = record.status
         if status != RUNNING:
             _log_end(client, record, run_id)
@@ -78,43 +97,57 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False) -> str:
         elif gone:
             status = "gone"
             client.set_terminated(run_id, "KILLED")
-        _note(record, uri, run_id=run_id, epochs=epochs, status=status, error=None)
+        _note(record, uri, run_id=run_id, **epochs, status=status, error=None)
         return str(run_id)
 
 
 def follow(lines: IO[str], uri: str, experiment: str, every: float = 1.0) -> None:
     """Read a record's path from `lines`, then send the record as it grows until it is over or its trainer is gone."""
-    warm(uri, experiment)
+    with suppress(Exception):  # `push` meets it again, and notes it
+        warm(uri, experiment)
     path = lines.readline().strip()
     if not path:
         return
     failures, trainer = 0, True
     while True:
-        record = Record.read(Path(path))
+        try:
+            record = Record.read(Path(path))
+        except Refused:  # removed, or being trained anew: who does that follows it
+            return
         try:
             push(record, uri, experiment, gone=not trainer)
             failures = 0
         except Exception as error:  # whatever a server can do; the record is safe and `sync` sends it later
             failures += 1
-            _note(record, uri, error=f"{type(error).__name__}: {error}"[:500])
+            with suppress(OSError):  # a full disk
+                _note(record, uri, error=reason(error, uri))
         over = record.status != RUNNING or not trainer
         if over and (failures == 0 or failures > 1):
             return
         # the trainer holds the other end of `lines`: it can be read when the trainer ends, however it does
-        if trainer and select.select([lines], [], [], 0.2 if over else min(every * 2**failures, 30))[0]:
+        if trainer and select.select([lines], [], [], 0.2 if over else min(every * 2 ** min(failures, 5), 30))[0]:
             trainer = bool(lines.readline())
         elif not trainer:
             time.sleep(1)
 
 
+def _settle() -> None:
+    for name, value in (PATIENCE | QUIET).items():
+        os.environ.setdefault(name, value)
+
+
 def warm(uri: str, experiment: str) -> None:
     """Import MLflow, and make and migrate a local store, while the trainer imports TensorFlow."""
-    for name, value in PATIENCE.items():
-        os.environ.setdefault(name, value)
+    _settle()
     from mlflow import MlflowClient
 
-    if _sqlite_file(uri):
+    if file := _sqlite_file(uri):
         with store_lock(uri):
+            if not file.exists():
+                # made under another name: a process that is killed in the migration would leave a store that nobody can open
+                fresh = file.with_name(f".{file.name}.{os.getpid()}")
+                MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+                fresh.rename(file)
             _experiment_id(MlflowClient(uri), uri, experiment)
 
 
@@ -148,11 +181,31 @@ def _experiment_id(client: Any, uri: str, name: str) -> str:
         return str(found.experiment_id)
 
 
-def _is_there(client: Any, run_id: str) -> bool:
+def is_lost(record: Record, uri: str) -> bool:
+    """Whether `uri` has never heard of the run that was sent there: another store, or a new one. Not: deleted in MLflow."""
+    from mlflow import MlflowClient
+
+    run_id = state(record, uri).get("run_id")
+    with store_lock(uri):
+        return run_id is None or not _is_there(MlflowClient(uri), run_id, ("active", "deleted"))
+
+
+def answers(uri: str) -> bool:
+    """Whether there is a store at `uri` that takes requests."""
+    from mlflow import MlflowClient
+
+    try:
+        MlflowClient(uri).search_experiments(max_results=1)
+    except Exception:
+        return False
+    return True
+
+
+def _is_there(client: Any, run_id: str, stages: tuple[str, ...] = ("active",)) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+        return client.get_run(run_id).info.lifecycle_stage in stages
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
@@ -167,14 +220,12 @@ def _find_or_create(client: Any, record: Record, uri: str, experiment: str) -> s
     tags = {
         "seedbed.record": record.id, "seedbed.key": record.key, "seedbed.level": record.level,
         "mlflow.source.name": "seedbed train", "mlflow.source.type": "LOCAL",
-        "mlflow.note.content": f"`{record.path.name}` at level **{record.level}**, master seed {record.seeds['master']}.",
+        "mlflow.note.content": f"`{record.key}` at level **{record.level}**, master seed {record.seeds['master']}.",
     }  # fmt: skip
     if commit := record.provenance["git"].get("commit"):
         tags["mlflow.source.git.commit"] = commit
     name = f"{record.name} {record.seeds['master']}"
     run = client.create_run(experiment_id, start_time=int(record.timing["started"] * 1000), tags=tags, run_name=name)
-    _log_params(client, record, run.info.run_id)
-    _log_data(client, record, run.info.run_id)
     return str(run.info.run_id)
 
 
@@ -184,7 +235,9 @@ def _log_params(client: Any, record: Record, run_id: str) -> None:
     config = yaml.safe_load((record.path / "config.yaml").read_text())
     flat = {name: value for name, value in _flat(config) if not name.startswith(("tracking.", "runs", "force", "checkpoint."))}
     flat |= {f"seeds.{name}": value for name, value in record.seeds.items()}
-    params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in {**flat, "key": record.key, "level": record.level}.items()]
+    params = [
+        Param(_allowed(name), str(value)[:LONGEST_PARAM]) for name, value in {**flat, "key": record.key, "level": record.level}.items()
+    ]
     for start in range(0, len(params), PARAMS_A_BATCH):
         client.log_batch(run_id, params=params[start : start + PARAMS_A_BATCH])
 
@@ -207,20 +260,36 @@ def _log_data(client: Any, record: Record, run_id: str) -> None:
     client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
 
-def _resumed_at(record: Record) -> int:
-    """Epochs from here on may have been trained again, with the same values: a killed run went on before them."""
-    return min(record.content.get("resumed") or [1 << 62])
+def _log_epochs(client: Any, record: Record, run_id: str, sent: Mapping[str, Any]) -> dict[str, int]:
+    """Send the epochs that aren't there yet; returns what is to be noted: epochs, most, resumed.
 
-
-def _log_epochs(client: Any, record: Record, run_id: str, done: int) -> int:
-    """Send the epochs after the first `done`; the same epoch sent twice is one row, as its time stamp is the record's."""
+    epochs: how many of the record's epochs are there. most: how many ever were: a killed run goes on before them, and
+    trains some again, usually with the same values; these are asked for and left out, so that each is one point of a curve.
+    """
     from mlflow.entities import Metric
 
-    rows = record.rows()
-    metrics = [Metric(name, value, int(row["time"] * 1000), row["epoch"]) for row in rows[done:] for name, value in row["metrics"].items()]
+    rows, resumed = record.rows(), record.content.get("resumed") or []
+    done = min([sent.get("epochs") or 0, *resumed[sent.get("resumed") or 0 :]])
+    metrics = [
+        Metric(_allowed(name), value, int(row["time"] * 1000), row["epoch"])
+        for row in rows[done:]
+        for name, value in row["metrics"].items()
+    ]
+    most = sent.get("most") or 0
+    if metrics and done < most:
+        there = {name: client.get_metric_history(run_id, name) for name in {metric.key for metric in metrics}}
+        known = {(name, point.step, repr(point.value)) for name, points in there.items() for point in points}
+        metrics = [metric for metric in metrics if (metric.key, metric.step, repr(metric.value)) not in known]
+        most = max((step + 1 for _, step, _ in known), default=0)
     for start in range(0, len(metrics), METRICS_A_BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_BATCH])
-    return len(rows)
+    return {"epochs": len(rows), "most": max(most, len(rows)), "resumed": len(resumed)}
+
+
+def _allowed(name: str) -> str:
+    """A name for a metric or parameter that MLflow takes; Keras calls a metric after its function: `<lambda>`."""
+    plain = re.sub(r"[^/\w.\- :]", "_", name)[:250]
+    return plain if os.path.normpath(plain) == plain and not plain.startswith(("/", "..")) else plain.replace("/", "_")
 
 
 def _log_end(client: Any, record: Record, run_id: str) -> None:
@@ -234,8 +303,10 @@ def _log_end(client: Any, record: Record, run_id: str) -> None:
     tags += [RunTag("seedbed.status", record.status), RunTag("seedbed.engine", str(record.content.get("engine", "")))]
     if error := record.content.get("error"):
         tags.append(RunTag("seedbed.error", error[-LONGEST_PARAM:]))
+    elif "seedbed.error" in client.get_run(run_id).data.tags:  # it was stopped, and went on
+        client.delete_tag(run_id, "seedbed.error")
     epochs = len(record.rows())
-    metrics = [Metric(name, value, ended, epochs) for name, value in (record.metrics or {}).items()]
+    metrics = [Metric(_allowed(name), value, ended, epochs) for name, value in (record.metrics or {}).items()]
     client.log_batch(run_id, metrics=metrics, tags=tags)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("record.json", "config.yaml", "history.jsonl", "code.diff", "weights.npz"):
@@ -256,11 +327,13 @@ def _log_model(client: Any, record: Record, run_id: str) -> None:
     from mlflow.models import Model
 
     packages = record.inputs["environment"]["packages"]
-    known = client.get_run(run_id).outputs
-    if known is not None and known.model_outputs:
+    run = client.get_run(run_id)
+    if run.outputs is not None and run.outputs.model_outputs:
         return
-    logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name=MODEL, source_run_id=run_id,
-                                        tags={"seedbed.key": record.key}, model_type="keras")  # fmt: skip
+    experiment_id = run.info.experiment_id
+    begun = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)  # and not sent whole
+    logged = begun[0] if begun else client.create_logged_model(
+        experiment_id, name=MODEL, source_run_id=run_id, tags={"seedbed.key": record.key}, model_type="keras")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "data").mkdir()
@@ -297,5 +370,5 @@ def _name(uri: str) -> str:
 
 def _note(record: Record, uri: str, **values: Any) -> None:
     states = _states(record)
-    states.setdefault(_name(uri), {}).update(values)
+    states[_name(uri)] = {"record": record.id, **state(record, uri), **values}
     write_atomically(record.path / "tracking.json", json.dumps(states, indent=1))

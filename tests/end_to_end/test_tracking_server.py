@@ -187,6 +187,7 @@ def test_a_server_that_dies_in_mid_run_costs_nothing(
         server.start()
         first = seedbed("sync", "--uri", server.secret, "--runs", str(runs), "--json")
         assert (first.status, first.json["sent"]) == (0, [record.key]), first.err
+        assert len(first.out.splitlines()) == 1  # one JSON object, and nothing of MLflow's
     (run,) = server.runs()
     points = server.points(run.info.run_id)
     assert run.info.status == "FINISHED"

@@ -121,6 +121,7 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
     compiled stays as it is; else optimizer, loss and metrics are the config's.
     """
     training = config.training
+    keras.utils.clear_session(free_memory=False)  # names count on within a process, and metrics can be named after layers
     if training.mixed_precision:
         half = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
         keras.config.set_dtype_policy(half)

@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import random
 import threading
+import types
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,11 +21,15 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
 
 from seedbed import Refused
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet, Examples, flat, mapped
+
+# A longer container is data, not a holder of generators.
+MANY = 1000
 
 # The global generators belong to the process: threads that make batches take turns.
 _TURN = threading.RLock()
@@ -294,20 +299,29 @@ def _generators(owner: Any, seed: int, *place: int) -> Iterator[None]:
         yield
 
 
-def _held(owner: Any, depth: int = 4) -> Iterator[Any]:
-    """The generators that an object holds in its attributes, and in theirs, in the order in which they were set."""
-    if isinstance(owner, np.random.Generator | np.random.RandomState | random.Random | keras.random.SeedGenerator):
-        yield owner
-    elif depth:
-        if isinstance(owner, Mapping):
-            children: Any = owner.values()
-        elif isinstance(owner, list | tuple):
-            children = owner if len(owner) < 1000 else ()
+def _held(owner: Any) -> Iterator[Any]:
+    """The generators that an object holds in its attributes, and in theirs, in the order in which they were set.
+
+    Keras's own global one too (`keras.random` without a seed). Not Keras's in a worker process: TensorFlow can't be used
+    after a fork.
+    """
+    if _GOVERNED is None:
+        yield global_seed_generator()
+    seen: set[int] = set()
+    waiting = deque([owner])
+    while waiting:
+        one = waiting.popleft()
+        if id(one) in seen or isinstance(one, type | str | bytes | int | float | np.ndarray | types.ModuleType | types.FunctionType):
+            continue
+        seen.add(id(one))
+        if isinstance(one, np.random.Generator | np.random.RandomState | random.Random):
+            yield one
+        elif isinstance(one, keras.random.SeedGenerator):
+            if _GOVERNED is None:
+                yield one
+        elif isinstance(one, Mapping):
+            waiting.extend(one.values() if len(one) < MANY else ())
+        elif isinstance(one, list | tuple | set):
+            waiting.extend(one if len(one) < MANY else ())
         else:
-            children = (
-                getattr(owner, "__dict__", {}).values()
-                if not isinstance(owner, type) and not callable(getattr(owner, "__array__", None))
-                else ()
-            )
-        for child in list(children):
-            yield from _held(child, depth - 1)
+            waiting.extend(getattr(one, "__dict__", {}).values())

@@ -158,6 +158,18 @@ def locked(runs: Path, key: str, waiting: Any = None) -> Iterator[None]:
         lock.release()
 
 
+def is_held(runs: Path, key: str) -> bool:
+    """Whether a process trains this key now."""
+    (runs / ".locks").mkdir(exist_ok=True)
+    lock = FileLock(runs / ".locks" / f"{key}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
 def all_records(runs: Path) -> list[Record]:
     """Every readable record under `runs`, oldest first, those of force=true included."""
     records = []

@@ -149,7 +149,9 @@ def prepared(config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, i
 
         data = inputs.govern(data, seeds, config.training.shuffle)
     if level["level"] != "off":  # its key is its own anyway
-        data = replace(data, fingerprint=data_sets.fingerprint(data, config.data.files, config.training.steps_per_epoch))
+        with streams.global_generators(seeds["python"], seeds["numpy"]):  # a ready-made pipeline may draw from them
+            found = data_sets.fingerprint(data, config.data.files, config.training.steps_per_epoch)
+        data = replace(data, fingerprint=found)
     return data_sets.split(data, config.data.validation_split, config.data.test_split, seeds["split"])
 
 
