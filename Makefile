@@ -44,7 +44,7 @@ lint: .venv/.dev  ## ruff (check and format), mypy, import contracts
 bench: .venv/.train  ## what recording and determinism cost: ratios, side by side in one run
 	@$(BIN)/python tests/bench.py $(ARGS)
 
-lock: .venv/.uv pyproject.toml  ## resolve every pin anew into requirements/ (review the diff)
+lock: .venv/.uv  ## resolve every pin anew into requirements/ (review the diff)
 	@rm -f requirements/*.txt
 	@$(MAKE) --no-print-directory lock-files
 

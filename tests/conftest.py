@@ -31,6 +31,17 @@ OUTSIDE = {name: value for name, value in os.environ.items() if name not in STRI
 os.environ.update(STRICT | QUIET)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def strict_process() -> None:
+    """TensorFlow takes its number of threads before its first operation, or never."""
+    from omegaconf import OmegaConf
+
+    from seedbed.run import determinism
+
+    level = OmegaConf.create({"seeds": {"hash": 0}, "determinism": OmegaConf.load(ROOT / "conf" / "determinism" / "strict.yaml")})
+    determinism.apply(OmegaConf.to_container(level.determinism, resolve=True))  # type: ignore[arg-type]
+
+
 class Done:
     """A finished `seedbed` process: its exit status, what it printed, and the JSON object if it printed one."""
 

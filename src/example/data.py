@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv as csv_lines
+import gzip
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ from seedbed import Refused
 from seedbed.run.data import DataSet, Examples
 
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+# What stands in a table where there is no value.
+NOTHING = ("", "na", "n/a", "nan", "null", "none", "?")
+SIGNATURES = (b"BM", b"GIF8", b"\xff\xd8\xff", b"\x89PNG")
 KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "imdb")
 
 
@@ -38,80 +44,98 @@ def digits() -> Any:
 
 
 def csv(
-    path: str, target: str, validation_path: str | None = None, test_path: str | None = None, separator: str = ",", classify: bool = False
+    path: str,
+    target: str | int,
+    validation_path: str | None = None,
+    test_path: str | None = None,
+    separator: str = ",",
+    classify: bool = False,
 ) -> DataSet:
-    """A table: every column but `target` is an input; text columns become one 0/1 column a value (of the first file)."""
+    """A table: every column but `target` is an input; text columns become one 0/1 column a value (of the first file).
+
+    x float32 (lines, columns); y float32 (lines,), or int64 class numbers (by sorted name) where the target is text or
+    `classify` is set.
+    """
+    target = str(target)  # data.source.target=3 arrives as a number
     tables = {"train": _table(path, target, separator, "data.source.path")}
-    for name, other in (("validation", validation_path), ("test", test_path)):
-        if other:
-            tables[name] = _table(other, target, separator, f"data.source.{name}_path")
+    for part, other in (("validation", validation_path), ("test", test_path)):
+        if other is not None:
+            tables[part] = _table(other, target, separator, f"data.source.{part}_path")
     train = tables["train"]
-    for name, table in tables.items():
+    text = {name for name in train.columns if not pd.api.types.is_numeric_dtype(train[name])}
+    for part, table in tables.items():
+        where = f"data.source.{part}_path"
         if list(table.columns) != list(train.columns):
-            raise Refused(
-                f"data.source.{name}_path has the columns {list(table.columns)}. Accepted: those of {path}: {list(train.columns)}."
-            )
-    classes = None
-    if classify or train[target].dtype == object or pd.api.types.is_string_dtype(train[target]):
-        classes = sorted(set().union(*(set(table[target]) for table in tables.values())))
-    inputs = train.columns.drop(target)
-    texts = [name for name in inputs if not pd.api.types.is_numeric_dtype(train[name])]
-    values = {name: sorted(set(train[name])) for name in texts}
+            raise Refused(f"{where} has the columns {list(table.columns)}. Accepted: those of {path}: {list(train.columns)}.")
+        for name in table.columns:
+            if pd.api.types.is_numeric_dtype(table[name]) == (name in text):
+                kinds = ("numbers", "text") if name in text else ("text", "numbers")
+                raise Refused(f"{where}: column {name!r} holds {kinds[0]}, and {kinds[1]} in {path}. Accepted: the same in each file.")
+    classes = sorted(set().union(*(set(table[target]) for table in tables.values()))) if classify or target in text else None
+    values = {name: sorted(set(train[name])) for name in train.columns if name in text and name != target}
 
     def arrays(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        columns = [
-            np.stack([table[name] == value for value in values[name]], axis=1) if name in values else table[[name]].to_numpy()
-            for name in inputs
-        ]
-        x = np.concatenate([np.asarray(column, dtype="float32") for column in columns], axis=1)
+        columns = []
+        for name in train.columns.drop(target):
+            same = [table[name] == value for value in values[name]] if name in values else [table[name]]
+            columns += [column.to_numpy(dtype="float32") for column in same]
+        x = np.stack(columns, axis=1)
         if classes is None:
             return x, table[target].to_numpy(dtype="float32")
-        return x, np.array([classes.index(value) for value in table[target]], dtype="int64")
+        return x, pd.Categorical(table[target], classes).codes.astype("int64")
 
-    parts: dict[str, Any] = {name: arrays(table) for name, table in tables.items()}
+    parts: dict[str, Any] = {part: arrays(table) for part, table in tables.items()}
     return DataSet(**parts, outputs=len(classes) if classes else 1)
 
 
 def _table(path: str, target: str, separator: str, name: str) -> pd.DataFrame:
-    """The file as a table, checked: there, not empty, every line as long as the header, the target among its columns."""
-    if not Path(path).expanduser().is_file():
-        raise Refused(f"{name}={path}: there is no such file (looked for {Path(path).expanduser().absolute()}).")
+    """The file as a table, each column numbers or text; Refused for whatever is wrong with it, with the line.
+
+    Lines are read by the standard library's csv module: pandas fills short lines up and guesses types piece by piece.
+    """
+    if not isinstance(path, str):
+        raise Refused(f"{name}={path} is not accepted. Accepted: the path of a file.")
+    if len(separator) != 1:
+        raise Refused(f"data.source.separator={separator!r} is not accepted. Accepted: one character.")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise Refused(f"{name}={path}: there is no such file (looked for {file.absolute()}).")
     try:
-        # index_col=False: pandas would take a line that is one value too long as an index and shift every column
-        table = pd.read_csv(Path(path).expanduser(), sep=separator, index_col=False, on_bad_lines="error", float_precision="round_trip")
-    except pd.errors.EmptyDataError:
-        raise Refused(f"{name}={path}: the file is empty. Accepted: a header line, then a line an example.") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise Refused(f"{name}={path}: not a table: {str(error).strip()}") from None
-    _same_length(path, separator, name)
-    if table.empty:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as handle:
+            lines = csv_lines.reader(io.TextIOWrapper(handle, "utf-8-sig", newline=""), delimiter=separator, strict=True)  # type: ignore[arg-type]
+            rows = [(lines.line_num, row) for row in lines if row]
+    except (OSError, EOFError, UnicodeDecodeError, csv_lines.Error) as error:
+        raise Refused(f"{name}={path}: not a table: {error}") from None
+    if not rows:
+        raise Refused(f"{name}={path}: the file is empty. Accepted: a header line, then a line an example.")
+    header = rows.pop(0)[1]
+    for number, row in rows:
+        if len(row) != len(header):
+            raise Refused(f"{name}={path}: line {number} has {len(row)} values, the header {len(header)}. Accepted: as many in each line.")
+    if not rows:
         raise Refused(f"{name}={path}: the file has a header and no examples.")
-    if target not in table.columns:
-        raise Refused(f"data.source.target={target!r} is no column of {path}. Its columns: {', '.join(map(str, table.columns))}.")
-    if len(table.columns) == 1:
+    if twice := {column for column in header if header.count(column) > 1}:
+        raise Refused(f"{name}={path}: more than one column is called {', '.join(sorted(twice))}. Accepted: a name of its own for each.")
+    if target not in header:
+        raise Refused(f"data.source.target={target!r} is no column of {path}. Its columns: {', '.join(header)}.")
+    if len(header) == 1:
         raise Refused(f"{name}={path} has no column but the target. Is {separator!r} the separator (data.source.separator)?")
-    holes = table.isna()
-    if holes.to_numpy().any():
-        row, column = np.argwhere(holes.to_numpy())[0]
+    table = pd.DataFrame([row for _, row in rows], columns=header, dtype=str)
+    holes = table.apply(lambda column: column.str.strip().str.lower().isin(NOTHING)).to_numpy()
+    if holes.any():
+        row, column = np.argwhere(holes)[0]
         raise Refused(
-            f"{name}={path}: no value in line {row + 2}, column {table.columns[column]!r} ({int(holes.to_numpy().sum())} missing in all). "
+            f"{name}={path}: no value in line {rows[row][0]}, column {header[column]!r} ({int(holes.sum())} missing in all). "
             "Accepted: a value in every field; fill them in, or drop the lines."
         )
-    return table
+    return table.apply(_numbers_or_text)
 
 
-def _same_length(path: str, separator: str, name: str) -> None:
-    """pandas fills a short line up with NaN and cuts a long one after the first rows in silence; here both are errors."""
-    import csv as lines
-    import gzip
-
-    file = Path(path).expanduser()
-    with gzip.open(file, "rt", newline="") if file.suffix == ".gz" else file.open(newline="") as handle:  # type: ignore[operator]
-        reader = lines.reader(handle, delimiter=separator)
-        header = next(reader)
-        for row in reader:
-            if row and len(row) != len(header):
-                raise Refused(f"{name}={path}: line {reader.line_num} has {len(row)} values, the header {len(header)}. Accepted: as many.")
+def _numbers_or_text(column: pd.Series) -> pd.Series:
+    try:
+        return column.astype("float64")
+    except ValueError:
+        return column
 
 
 def images(
@@ -120,6 +144,10 @@ def images(
     """Pictures in one subfolder a class: x float32 (height, width, channels) in 0 … 1, y the class's number, by name."""
     import tensorflow as tf
 
+    if len(size) != 2 or min(size) < 1:
+        raise Refused(f"data.source.size={list(size)} is not accepted. Accepted: [height, width], each 1 or more.")
+    if channels not in (1, 3):
+        raise Refused(f"data.source.channels={channels} is not accepted. Accepted: 1 (grey) or 3 (colours).")
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise Refused(f"data.source.path={path}: there is no such folder (looked for {folder.absolute()}).")
@@ -135,6 +163,10 @@ def images(
         raise Refused(
             f"data.source.path={path}: pictures by class {counts}. Accepted: two or more folders of pictures ({', '.join(PICTURES)})."
         )
+    for file, _ in files:
+        with file.open("rb") as handle:
+            if not handle.read(8).startswith(SIGNATURES):
+                raise Refused(f"{file} is no picture, whatever its name says. Accepted: BMP, GIF, JPEG, PNG. Remove it or mend it.")
     height, width = size
 
     def load(file: Any, label: Any) -> Any:

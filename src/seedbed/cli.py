@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from typing import Any
 
 from seedbed import Refused, __version__, project_root
@@ -89,7 +89,9 @@ def train(argv: list[str]) -> int:
         needed = level["environment"] | {"PYTHONHASHSEED": str(seeds["hash"])}
         again = ["train", *argv, f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}"]
         process.replace(needed, again, entropy, config.determinism.level)
-        with _following(config.tracking, config.runs) as tell:
+        # with --json, whatever libraries and the user's code print goes to standard error
+        quiet_out = redirect_stdout(sys.stderr) if as_json else nullcontext()
+        with quiet_out, _following(config.tracking, config.runs) as tell:
             record = training.run(config, entropy, said=_say, started=lambda found: tell(found.path), progress=sys.stderr.isatty())
         status = _report(record, config, as_json)
 
@@ -312,6 +314,12 @@ def _refusal(error: BaseException) -> str | None:
         if error.__cause__ is not None and str(error.__cause__) not in lines[0]:
             lines.append(str(error.__cause__).strip())
         return "\n".join(lines) + "\n`seedbed train --cfg job` shows the config, `seedbed train --help` what can be chosen."
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is not None and str(frame.tb_frame.f_globals.get("__name__")).split(".")[0] in ("hydra", "omegaconf"):
+        given = " ".join(sys.argv[1:])
+        return f"{error}\nGiven: {given}\n`seedbed train --cfg job` shows the config, `seedbed train --help` what can be chosen."
     return None
 
 

@@ -10,37 +10,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import OUTSIDE
+from end_to_end.gate import GATE, until
 
 from seedbed.run import training
 from seedbed.run.record import Record, all_records
 
 EPOCHS = 30
-GATE = """
-import pathlib, time
-import keras
-
-class Gate(keras.callbacks.Callback):
-    '''Waits before some epochs until the test says go: what the test does falls in mid-run on any machine.'''
-
-    def __init__(self, folder, epochs):
-        super().__init__()
-        self.folder, self.epochs = folder, epochs
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch in self.epochs:
-            folder, end = pathlib.Path(self.folder), time.monotonic() + 200
-            (folder / f"at{epoch}").touch()
-            while not (folder / f"go{epoch}").exists():
-                assert time.monotonic() < end, "nobody opened the gate"
-                time.sleep(0.02)
-"""
 
 
 class Server:
@@ -100,13 +82,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
-
-
-def until(holds: Callable[[], Any], seconds: float, why: Callable[[], str] = lambda: "") -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain\n{why()}"
-        time.sleep(0.1)
 
 
 def start_training(words: list[str], runs: Path, uri: str, plugins: Path | None = None, **env: str) -> subprocess.Popen[str]:

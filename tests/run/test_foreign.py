@@ -13,7 +13,9 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +75,9 @@ def frame(kind):
     import pandas as pd
 
     x, y = xy()
-    data = {"text": {"t": ["red cat", "blue dog", "cat"] * 8}, "mixed": {"a": x[:, 0], "b": x[:, 1] > 0, "c": range(24), "d": x[:, 2]}}[kind]
-    table = pd.DataFrame(data)
-    return (table["t"] if kind == "text" else table), y
+    if kind == "text":
+        return pd.DataFrame({"t": ["red cat", "blue dog", "cat"] * 8})["t"], y
+    return pd.DataFrame({"a": x[:, 0], "b": x[:, 1] > 0, "c": range(24), "d": x[:, 2]}), y
 
 
 def of_dtype(dtype):
@@ -85,7 +87,8 @@ def of_dtype(dtype):
 
 def words():
     vocabulary = {word: number for number, word in enumerate({"cat", "dog", "red", "blue", "mat"})}
-    return np.array([[vocabulary[word] for word in ("cat", "red", "mat")], [vocabulary[word] for word in ("dog", "blue", "mat")]] * 12), xy()[1]
+    sentences = [("cat", "red", "mat"), ("dog", "blue", "mat")] * 12
+    return np.array([[vocabulary[word] for word in sentence] for sentence in sentences]), xy()[1]
 
 
 def careless():
@@ -97,6 +100,11 @@ def careless():
     x = x + np.random.normal(size=x.shape) + random.random()
     a, b, c, d = train_test_split(x, y, test_size=0.25)
     return {"train": (a, c), "validation": (b, d)}
+
+
+def behind_password(password):
+    assert password == "open sesame"
+    return xy()
 
 
 def names_as_targets():
@@ -453,17 +461,21 @@ def _node(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"_target_": name if "." in name else f"foreign.{name}", **arguments}
 
 
-def case(model: str = "functional", data: str = "xy", m: Any = (), d: Any = (), callback: Any = None, goes_on: bool = True, **config: Any) -> Any:
+def case(model: str = "functional", data: str = "xy", m: Any = (), d: Any = (), callback: Any = None, **config: Any) -> Any:
     """Config files for one case; `config` names further keys, with __ for dots."""
     values = {"checkpoint.every_epochs": 1, **{key.replace("__", "."): value for key, value in config.items()}}
     if callback:
         values["+training.callbacks.one"] = _node(*callback)
-    return {"model": _node(model, dict(m)), "data": _node(data, dict(d)), "values": values, "goes_on": goes_on}
+    return {"model": _node(model, dict(m)), "data": _node(data, dict(d)), "values": values}
 
 
 ADAM = {"_target_": "keras.optimizers.Adam", "learning_rate": 0.01}
 COSINE = {"_target_": "keras.optimizers.schedules.CosineDecay", "initial_learning_rate": 0.01, "decay_steps": 20}
 STOP = {"monitor": "loss", "patience": 1, "min_delta": 100.0, "restore_best_weights": True, "start_from_epoch": 1}
+
+NOISES = ("seed_generator", "global", "operation", "generator", "variable", "numpy")
+DRAWS = ("numpy", "python", "own", "nested", "tensorflow", "keras")
+KEPT = ("plain", "numbers", "callable", "metric", "variable", "global")
 
 CASES: dict[str, Any] = {
     # models
@@ -472,7 +484,8 @@ CASES: dict[str, Any] = {
     "subclassed": case("Subclassed"),
     "dicts": case(
         "named", "dicts",
-        data__loss={"u": _node("Loss", {}), "v": "sparse_categorical_crossentropy"}, data__metrics={"u": [_node("Metric", {})], "v": ["accuracy"]},
+        data__loss={"u": _node("Loss", {}), "v": "sparse_categorical_crossentropy"},
+        data__metrics={"u": [_node("Metric", {})], "v": ["accuracy"]},
     ),
     "comes compiled": case("compiled", "tuples"),
     "train_step": case("OwnStep"),
@@ -480,7 +493,7 @@ CASES: dict[str, Any] = {
     "GAN": case("gan", "inputs_alone"),
     "add_loss": case("AutoEncoder", "inputs_alone"),
     "loss and metric objects": case(data__loss=_node("Loss", {}), data__metrics=[_node("Metric", {}), "mae"]),
-    **{f"noise: {kind}": case("noisy", m={"kind": kind}) for kind in ("seed_generator", "global", "operation", "generator", "variable", "numpy")},
+    **{f"noise: {kind}": case("noisy", m={"kind": kind}) for kind in NOISES},
     "unseeded initializer": case("careless_weights"),
     "stateful RNN": case("stateful", "rows"),
     "LSTM": case("recurrent", "rows"),
@@ -502,12 +515,12 @@ CASES: dict[str, Any] = {
     "tf.data, endless": case(data="stream", d={"kind": "endless"}, training__steps_per_epoch=3),
     "tf.data for validation": case(data="streams"),
     "from_generator": case(data="stream", d={"kind": "generator"}),
-    **{f"PyDataset: {draw}": case(data="Batches", d={"draw": draw, "workers": 3}) for draw in ("numpy", "python", "own", "nested", "tensorflow", "keras")},
+    **{f"PyDataset: {draw}": case(data="Batches", d={"draw": draw, "workers": 3}) for draw in DRAWS},
     "PyDataset in processes": case(data="Batches", d={"draw": "numpy", "workers": 2, "use_multiprocessing": True}),
     "PyDataset that reshuffles": case(data="Batches", d={"draw": "own", "reshuffles": True}),
     "PyDataset and a callback that draws": case(data="Batches", d={"draw": "numpy", "workers": 3}, callback=("RateOfBatch", {})),
     # how it is trained
-    **{f"callback: {kind}": case(callback=("Rate", {"kind": kind})) for kind in ("plain", "numbers", "callable", "metric", "variable", "global")},
+    **{f"callback: {kind}": case(callback=("Rate", {"kind": kind})) for kind in KEPT},
     "early stopping": case(callback=("keras.callbacks.EarlyStopping", STOP), data__epochs=5),
     "plateau": case(callback=("keras.callbacks.ReduceLROnPlateau", {"monitor": "loss", "patience": 1, "min_delta": 100.0}), data__epochs=5),
     "schedule": case(
@@ -521,19 +534,9 @@ CASES: dict[str, Any] = {
     "Lion, cosine, clipnorm": case(optimizer={"_target_": "keras.optimizers.Lion", "clipnorm": 0.5, "learning_rate": COSINE}),
 }  # fmt: skip
 
-CANNOT_GO_ON: set[str] = set()
 
-# what a fresh process does with the same cases: `python driver.py CONF FOLDER CASES` prints {case: [digests, key, status]}
-DRIVER = """
-import json, sys
-sys.path[:0] = [sys.argv[3], sys.argv[4]]
-import test_foreign
-print(json.dumps(test_foreign.trained_all(sys.argv[1], sys.argv[2], sys.argv[5])))
-"""
-
-
-def write_config(folder: Path, name: str) -> list[str]:
-    """The case's config files under `folder`, and the words that choose them on a command line."""
+def chosen(folder: Path, name: str) -> list[str]:
+    """The case's config files, written under `folder`, and the words that choose them on a command line."""
     wanted, file = CASES[name], "".join(letter if letter.isalnum() else "_" for letter in name)
     values = dict(wanted["values"])
     data = {"name": "foreign", "source": wanted["data"], "epochs": 4, "batch_size": 8}
@@ -542,5 +545,198 @@ def write_config(folder: Path, name: str) -> list[str]:
     for group, content in parts.items():
         (folder / group).mkdir(parents=True, exist_ok=True)
         (folder / group / f"{file}.yaml").write_text(json.dumps(content))  # JSON is YAML
-    words = [f"{key}={_override(value)}" for key, value in values.items()]
-    return [f"hydra.searchpath=['file://{folder}']", *(f"{group}={file}" for group in parts), *words]
+    searched = f"hydra.searchpath=['file://{folder}']"
+    return [searched, *(f"{group}={file}" for group in parts), *(f"{key}={_word(value)}" for key, value in values.items())]
+
+
+def _word(value: Any) -> str:
+    """A value in Hydra's override grammar."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_word(item)}" for key, item in value.items()) + "}"
+    return f"'{value}'" if isinstance(value, str) else json.dumps(value)
+
+
+def trained(name: str, folder: Path, runs: str = "runs") -> Any:
+    """The case's record, its config and records under `folder`."""
+    from hydra import compose, initialize_config_dir
+
+    from seedbed.run import config as configs
+    from seedbed.run import training
+
+    configs.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", [f"runs='{folder / runs}'", "tracking=none", *chosen(folder / "conf", name)])
+    return training.run(config)
+
+
+def train_all(folder: Path, names: list[str]) -> None:
+    """What the other process does: each case's key and digests, or what went wrong, in a file of its own."""
+    for name in names:
+        try:
+            record = trained(name, folder)
+            result = {"key": record.key, "digests": record.digests}
+        except Exception as error:
+            result = {"error": f"{type(error).__name__}: {error}"}
+        shutil.rmtree(folder / "runs", ignore_errors=True)
+        path = folder / f"{names.index(name)}.json"
+        path.with_suffix(".part").write_text(json.dumps(result))
+        path.with_suffix(".part").rename(path)
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
+    """`elsewhere(name)`: what one other process, shared by all of pytest's workers, found for a case."""
+    session = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if session else base) / f"elsewhere {session}"
+    items = [item for item in request.session.items if item.originalname == test_same_bits_everywhere.__name__]
+    names = [item.callspec.params["name"] for item in items]
+    process = None
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            (folder / "moved").mkdir(parents=True)
+            write_plugin(folder / "moved")
+            program = "import json, pathlib, sys, test_foreign; test_foreign.train_all(pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]))"
+            paths = os.pathsep.join(str(path) for path in (folder / "moved", Path(__file__).parent))
+            env = {**os.environ, "PYTHONPATH": paths, "TZ": "Pacific/Apia", "LC_ALL": "C", "HOME": str(folder)}
+            with (folder / "log").open("w") as log:
+                command = [sys.executable, "-c", program, str(folder), json.dumps(names)]
+                process = subprocess.Popen(command, env=env, cwd="/", stdout=log, stderr=log)
+
+    def result(name: str) -> Any:
+        path, until = folder / f"{names.index(name)}.json", time.monotonic() + 400
+        while not path.exists():
+            over = time.monotonic() > until or (process is not None and process.poll() is not None and not path.exists())
+            assert not over, f"no result from the other process:\n{(folder / 'log').read_text()[-3000:]}"
+            time.sleep(0.1)
+        return json.loads(path.read_text())
+
+    yield result
+    if process is not None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(300)  # other workers may still need it
+        process.kill()
+
+
+def write_plugin(folder: Path) -> None:
+    (folder / "foreign.py").write_text(FOREIGN)
+    (folder / "foreign_helper.py").write_text(HELPER)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The plug-in on the path, and the global generators as no test left them."""
+    (tmp_path / "plugins").mkdir()
+    write_plugin(tmp_path / "plugins")
+    monkeypatch.syspath_prepend(str(tmp_path / "plugins"))
+    before = set(sys.modules)
+    random.seed()
+    np.random.seed()
+    yield tmp_path
+    for name in {"foreign", "foreign_helper"} & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+class PowerCut(BaseException):
+    """Nothing catches it, so that it leaves the record as a killed process does."""
+
+
+def cut_off(after: int) -> Callable[..., Path]:
+    """checkpoint.write that pulls the plug after so many."""
+    from seedbed.run import checkpoint
+
+    whole, written = checkpoint.write, 0
+
+    def write(*arguments: Any) -> Path:
+        nonlocal written
+        written += 1
+        path = whole(*arguments)
+        if written == after:
+            raise PowerCut
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_bits_everywhere(
+    name: str, foreign: Path, elsewhere: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    from seedbed.run import checkpoint
+
+    first = trained(name, foreign)
+    assert first.status == "finished"
+    assert len(first.history()) == (3 if name == "early stopping" else CASES[name]["values"].get("data.epochs", 4))
+
+    with monkeypatch.context() as patch, suppress(PowerCut):
+        patch.setattr(checkpoint, "write", cut_off(after=2))
+        trained(name, foreign, runs="cut off")
+    again = trained(name, foreign, runs="cut off")
+    assert (again.key, again.digests) == (first.key, first.digests), f"went on from epoch {again.resumed_at}"
+
+    other = elsewhere(name)
+    assert "error" not in other, other["error"]
+    assert (other["key"], other["digests"]) == (first.key, first.digests)
+
+
+ENGINES = [
+    "noise: operation",
+    "noise: seed_generator",
+    "noise: global",
+    "noise: generator",
+    "stateful RNN",
+    "train_step",
+    "add_loss",
+    "EMA",
+]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_both_engines_give_the_same_bits(name: str, foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_itself = trained(name, foreign)
+    monkeypatch.setitem(CASES[name]["values"], "training.engine", "fit")
+    by_fit = trained(name, foreign, runs="fit")
+    assert by_fit.content["engine"] == "fit"
+    assert by_fit.digests == by_itself.digests
+
+
+@pytest.mark.parametrize("name", ["functional", "steps_per_execution", "stateful RNN", "tf.data", "tf.data, filtered"])
+def test_an_epoch_has_all_its_batches(name: str, foreign: Path) -> None:
+    record = trained(name, foreign)
+    assert all(row["loss"] > 0 for row in record.history())
+
+
+def test_a_change_in_a_helper_is_another_run_and_a_move_is_not(foreign: Path) -> None:
+    from seedbed.run import provenance
+
+    target = ["foreign.dense"]
+    before = provenance.code(target)
+    assert {"foreign", "foreign_helper"} <= set(before)
+    moved = foreign / "moved elsewhere"
+    (foreign / "plugins").rename(moved)
+    sys.path.insert(0, str(moved))
+    try:
+        assert provenance.code(target) == before
+        (moved / "foreign_helper.py").write_text(HELPER + "\n# changed\n")
+        changed = provenance.code(target)
+    finally:
+        sys.path.remove(str(moved))
+    assert {module for module in before if changed[module] != before[module]} == {"foreign_helper"}
+
+
+def test_a_secret_of_the_environment_is_in_no_file_of_the_record(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOREIGN_PASSWORD", "open sesame")
+    monkeypatch.setitem(CASES, "secret", case(data="behind_password", d={"password": "${oc.env:FOREIGN_PASSWORD}"}))
+    record = trained("secret", foreign)
+    assert not [path for path in record.path.rglob("*") if path.is_file() and b"open sesame" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [(case(data="names_as_targets"), "yes"), (case("no_model"), "returned list. Accepted: a keras.Model")],
+    ids=["strings as targets", "no model"],
+)
+def test_refused(wanted: Any, message: str, foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CASES, "refused", wanted)
+    with pytest.raises(Refused, match=message):
+        trained("refused", foreign)

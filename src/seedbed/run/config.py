@@ -7,6 +7,9 @@ config is composed. Parts that name the user's own code (`model`, `data.source`,
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import typing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,8 +119,25 @@ def register() -> None:
     OmegaConf.register_new_resolver("project", lambda path="": str(project_root() / path), replace=True)
 
 
+def unknown(node: Any, schema: type, name: str = "") -> list[str]:
+    """Keys of a config that its schema doesn't have, by full name; `+key=value` on the command line lets them in."""
+    fields = {field.name: field.type for field in dataclasses.fields(schema)}
+    found = [f"{name}{key}" for key in node if key not in fields]
+    for key, inner in typing.get_type_hints(schema).items():
+        if dataclasses.is_dataclass(inner) and isinstance(node.get(key), DictConfig):
+            found += unknown(node[key], inner, f"{name}{key}.")  # type: ignore[arg-type]
+    return found
+
+
 def check(config: DictConfig) -> None:
-    """Refuse values that have the right type and make no sense, naming all of them at once."""
+    """Refuse unknown keys, and values that have the right type and make no sense, naming all of them at once."""
+    if strange := unknown(config, Config):
+        known = [f"training.{field.name}" for field in dataclasses.fields(Training)] + [field.name for field in dataclasses.fields(Config)]
+        near = [match for key in strange for match in difflib.get_close_matches(key, known, 1)]
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise Refused(
+            f"There is no {', '.join(strange)} in a config.{hint} Arguments of your own go under model, data.source or optimizer."
+        )
     training, data, checkpoint = config.training, config.data, config.checkpoint
     accepted = {
         f"training.epochs={training.epochs}": (training.epochs >= 1, "1 or more"),

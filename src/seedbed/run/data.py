@@ -138,6 +138,8 @@ def _as_data_set(result: Any) -> DataSet:
         result = DataSet(**result)
     if not isinstance(result, DataSet):
         result = DataSet(train=result)
+    if result.train is None:
+        raise Refused("The data function returned no training part. Accepted: (x, y), or a DataSet or dict with `train`.")
     return replace(result, **{name: _checked_part(part, name) for name, part in result.parts().items()})
 
 
@@ -175,7 +177,8 @@ def _as_array(value: Any) -> np.ndarray:
     """`value` as an array as `model.fit` would take it: floating point in Keras's floatx, all else as it is."""
     array = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
     if array.dtype == object:
-        raise Refused(f"The data hold Python objects, for example {array.flat[0]!r}. Accepted: numbers, or arrays of strings.")
+        example = f", for example {array.flat[0]!r}" if array.size else ""
+        raise Refused(f"The data hold Python objects{example}. Accepted: numbers, or arrays of strings.")
     if array.ndim == 0:
         raise Refused(f"The data hold a single value, {array!r}, where an array with an example in each row is needed.")
     return np.ascontiguousarray(array, dtype="float32" if array.dtype.kind == "f" else None)
@@ -249,7 +252,7 @@ def matching(patterns: Sequence[str]) -> list[Path]:
     """The files that `patterns` name, sorted; raises Refused for a pattern without a file."""
     found: list[Path] = []
     for pattern in patterns:
-        path = Path(pattern).expanduser()
+        path = Path(pattern or "(nothing)").expanduser()
         files = (
             [path]
             if path.is_file()
@@ -266,7 +269,9 @@ def _hash_arrays(digest: Any, structure: Any) -> None:
         array = np.asarray(leaf)
         digest.update(f"{array.dtype.str} {array.shape}\n".encode())
         if array.dtype.kind in "OSU":
-            digest.update("\0".join(x.decode() if isinstance(x, bytes) else str(x) for x in array.ravel().tolist()).encode())
+            for text in array.ravel().tolist():
+                content = text if isinstance(text, bytes) else str(text).encode(errors="surrogatepass")
+                digest.update(f"{len(content)} ".encode() + content)
         else:
             digest.update(np.ascontiguousarray(array).data)
 

@@ -154,6 +154,14 @@ def _compile(model: Any, config: DictConfig, data: DataSet) -> None:
     if metrics is None and training.loss is None:
         metrics = ["accuracy"] if classes else ["mean_absolute_error"]
     optimizer = called(target(config.optimizer, "optimizer"), "optimizer")
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise Refused(f"optimizer: {config.optimizer._target_} gave a {type(optimizer).__name__}. Accepted: a keras.optimizers.Optimizer.")
+    for name, get in (("loss", keras.losses.get), ("metrics", keras.metrics.get)):
+        for word in data_sets.flat(loss if name == "loss" else metrics):
+            try:
+                get(word)
+            except (TypeError, ValueError) as error:
+                raise Refused(f"training.{name}={word}: {error}") from error
     try:
         model.compile(
             optimizer=optimizer, loss=loss, metrics=metrics, steps_per_execution=training.steps_per_execution,
@@ -212,9 +220,10 @@ def _fit(model: Any, config: DictConfig, seeds: Mapping[str, int], data: DataSet
         loop.fit(model, data, seeds, epochs, training.batch_size, training.shuffle, callbacks)
         return "loop"
     feed = inputs.training(data.train, seeds, epochs, training.batch_size, training.shuffle, training.steps_per_epoch, config.data.input)
-    weights = {int(number): float(weight) for number, weight in (training.class_weight or {}).items()}
-    if weights and sorted(weights) != list(range(outputs := data_sets.spec(data).outputs)):
-        raise Refused(f"training.class_weight names the classes {sorted(weights)}. Accepted: a weight for each of 0 … {outputs - 1}.")
+    weights = dict(training.class_weight or {})
+    outputs = data_sets.spec(data).outputs
+    if weights and (set(weights) != set(range(outputs)) or not all(isinstance(value, int | float) for value in weights.values())):
+        raise Refused(f"training.class_weight={weights} is not accepted. Accepted: a number for each of the classes 0 … {outputs - 1}.")
     validation = None if data.validation is None else inputs.held_out(data.validation, training.batch_size)
     model.fit(
         feed.x, epochs=epochs.stop, initial_epoch=epochs.start, steps_per_epoch=feed.steps, callbacks=callbacks, shuffle=False,
@@ -380,6 +389,9 @@ class _Bar:
 def _callback(name: str, node: Any, found: Record) -> Any:
     """A callback from the config; `{record}` in its arguments stands for the record's folder."""
     where = f"training.callbacks.{name}"
+    if not isinstance(node, DictConfig):
+        raise Refused(f"{where}={node} is not accepted. Accepted: a _target_ and its arguments, for example "
+                      f"{where}={{_target_: keras.callbacks.EarlyStopping, patience: 3}}.")  # fmt: skip
     copy = OmegaConf.create(OmegaConf.to_yaml(node, resolve=True).replace("{record}", str(found.path)))
     callback = called(target(copy, where), where)
     if not isinstance(callback, keras.callbacks.Callback):

@@ -213,6 +213,12 @@ def _modules(dotted: str) -> Iterable[tuple[str, Path]]:
         search = list(spec.submodule_search_locations)
 
 
+def is_own(function: Any) -> bool:
+    """Whether a function or class is defined in the user's or this project's code, and not in an installed package."""
+    file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)
+    return file is not None and _is_first_party(Path(file))
+
+
 @cache
 def _installed() -> tuple[Path, ...]:
     paths = {Path(p).resolve() for p in sysconfig.get_paths().values()} | {Path(p).resolve() for p in (sysconfig.get_path("stdlib"),)}

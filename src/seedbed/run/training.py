@@ -10,11 +10,13 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from seedbed import Refused
 from seedbed.run import config as configs
@@ -116,11 +118,31 @@ def target(node: Any, name: str) -> Callable[..., Any]:
     try:
         function = instantiate(node, _partial_=True, _convert_="all")
     except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ImportError) and cause.__traceback__ is not None and not str(error).startswith("Error locating"):
-            raise
-        raise Refused(f"{name}: {str(error).splitlines()[0]}\nAccepted: the dotted name of something that can be imported.") from error
+        cause = _root(error)
+        own = isinstance(cause, ModuleNotFoundError) and str(node["_target_"]).startswith(str(cause.name))
+        if cause is error or own or _raised_in(cause, ("hydra.", "importlib")):
+            raise Refused(
+                f"{name}: {node['_target_']!r} can't be imported ({str(cause).splitlines()[0]}). "
+                "Accepted: the dotted name of a function or class in src/, on PYTHONPATH, or of an installed package."
+            ) from error
+        raise cause from None  # an error in the user's own module: he needs the line where it happened
+    except HydraException as error:
+        raise Refused(f"{name}: {error}") from error
     return function  # type: ignore[no-any-return]
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _raised_in(error: BaseException, modules: tuple[str, ...]) -> bool:
+    """Whether an exception was raised by one of these modules' own lines."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and f"{frame.tb_frame.f_globals.get('__name__')}.".startswith(modules)
 
 
 def called(function: Callable[..., Any], name: str, **offered: Any) -> Any:
@@ -136,7 +158,35 @@ def called(function: Callable[..., Any], name: str, **offered: Any) -> Any:
     except TypeError as error:
         takes = ", ".join(key for key in signature.parameters if key not in offered)
         raise Refused(f"{name}: {getattr(inner, '__qualname__', inner)}: {error}. It takes: {takes or 'nothing'}.") from None
-    return function(**extra)
+    _check_types(inner, given, name)
+    try:
+        return function(**extra)
+    except (TypeError, ValueError) as error:
+        if provenance.is_own(inner):
+            raise  # the user's own code: he needs the line where it happened
+        words = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        raise Refused(f"{name}: {getattr(inner, '__qualname__', inner)}({words}): {str(error).strip()}") from error
+
+
+def _check_types(function: Any, given: Mapping[str, Any], name: str) -> None:
+    """Refuse an argument that the function's annotation doesn't admit, where it has one that can be checked."""
+    try:
+        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except (NameError, TypeError, AttributeError):
+        return
+    for key, value in given.items():
+        if key not in hints:
+            continue
+        try:
+            checker = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
+        except (PydanticUserError, PydanticSchemaGenerationError):
+            continue
+        try:
+            checker.validate_python(value)
+        except ValidationError as error:
+            raise Refused(
+                f"{name}.{key}={value!r} is not accepted: {error.errors()[0]['msg']} ({inspect.formatannotation(hints[key])})."
+            ) from None
 
 
 def prepared(config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any]) -> data_sets.DataSet:
