@@ -38,8 +38,8 @@ def strict_process() -> None:
 
     from seedbed.run import determinism
 
-    level = OmegaConf.create({"seeds": {"hash": 0}, "determinism": OmegaConf.load(ROOT / "conf" / "determinism" / "strict.yaml")})
-    determinism.apply(OmegaConf.to_container(level.determinism, resolve=True))  # type: ignore[arg-type]
+    level: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "determinism" / "strict.yaml"))
+    determinism.apply({**level, "environment": STRICT})
 
 
 class Done:

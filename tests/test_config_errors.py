@@ -282,13 +282,14 @@ def test_an_error_in_ones_own_code_keeps_its_traceback(train: Callable[..., Said
     assert "buggy.py" in record["error"]
 
 
-def test_a_module_that_lacks_an_import_says_which(train: Callable[..., Said], plugin: Callable[..., Path]) -> None:
-    plugin("lacking", "import no_such_library\ndef model(spec, **rest): ...\n")
-    try:
-        err = train("~model +model={_target_:lacking.model}").err
-    except ImportError as error:
-        err = str(error)
-    assert "no_such_library" in err
+def test_a_module_that_lacks_an_import_says_which_and_where(seedbed: Callable[..., Any], plugin: Callable[..., Path]) -> None:
+    """In a process of its own: whoever walks along the chain of exceptions must come to its end."""
+    folder = plugin("lacking", "import no_such_library\ndef model(spec, **rest): ...\n")
+    done = seedbed("train", "model={_target_:lacking.model}", env={"PYTHONPATH": str(folder)}, timeout=60)
+    assert done.status not in (0, 2)
+    assert done.out == ""
+    assert "No module named 'no_such_library'" in done.err
+    assert str(folder / "lacking.py") in done.err
 
 
 # --- data files ----------------------------------------------------------------------------------------------------
