@@ -305,7 +305,9 @@ def _refusal(error: BaseException) -> str | None:
     from omegaconf.errors import OmegaConfBaseException
 
     at: BaseException | None = error
-    while at is not None:  # a Refused inside a resolver comes wrapped
+    seen: set[int] = set()  # chains of exceptions can be circles
+    while at is not None and id(at) not in seen:  # a Refused inside a resolver comes wrapped
+        seen.add(id(at))
         if isinstance(at, Refused):
             return str(at)
         at = at.__cause__ or at.__context__

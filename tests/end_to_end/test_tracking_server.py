@@ -135,8 +135,9 @@ def test_a_server_that_dies_in_mid_run_costs_nothing(
 
     process = start_training(words, runs, server.secret, plugins)
     try:
-        until(lambda: server.runs() and len(server.points(server.runs()[0].info.run_id).get("loss", [])) == 10, 120)
-        assert (gate / "at10").exists()
+        until(lambda: (gate / "at10").exists() or process.poll() is not None, 120)
+        assert process.poll() is None, process.communicate()
+        until(lambda: server.runs() and len(server.points(server.runs()[0].info.run_id).get("loss", [])) == 10, 60)
         server.kill()
         (gate / "go10").touch()
         until((gate / "at20").exists, 60)

@@ -125,10 +125,14 @@ def target(node: Any, name: str) -> Callable[..., Any]:
                 f"{name}: {node['_target_']!r} can't be imported ({str(cause).splitlines()[0]}). "
                 "Accepted: the dotted name of a function or class in src/, on PYTHONPATH, or of an installed package."
             ) from error
-        raise cause from None  # an error in the user's own module: he needs the line where it happened
     except HydraException as error:
         raise Refused(f"{name}: {error}") from error
-    return function  # type: ignore[no-any-return]
+    else:
+        return function  # type: ignore[no-any-return]
+    # An error in the user's own module: he needs the line where it happened. Raised out here, without the context that
+    # Hydra gave it: that would be a circle.
+    cause.__context__ = None
+    raise cause
 
 
 def _root(error: BaseException) -> BaseException:
