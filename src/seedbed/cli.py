@@ -200,7 +200,7 @@ def _wait_for(follower: subprocess.Popen[str], tracking: Any) -> None:
     """Wait until the record is in MLflow, its server has failed, or `wait_seconds` are over."""
     try:
         follower.wait(timeout=tracking.wait_seconds)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
         _say(f"MLflow has not taken everything within tracking.wait_seconds={tracking.wait_seconds:g}; it goes on in the background.")
 
 

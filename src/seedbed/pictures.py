@@ -15,6 +15,8 @@ def learning_curves(record: Record, path: Path) -> None:
     if not rows:
         return
     names = [name for name in rows[0] if not name.startswith("val_") and name != "learning_rate"]
+    if not names:
+        return
     figure = Figure(figsize=(5.2 * len(names), 3.8), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for label, column in (("training", name), ("validation", f"val_{name}")):
