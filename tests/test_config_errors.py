@@ -488,6 +488,7 @@ def test_completion(
     assert set(capsys.readouterr().out.split()) == offered
 
 
+@pytest.mark.skipif(" " in sys.executable, reason="Hydra's completion splits a command at spaces")
 def test_bash_completes(tmp_path: Path) -> None:
     """What the manual's `eval "$(seedbed -sc install=bash)"` puts into a shell, asked as bash asks it."""
     script = """

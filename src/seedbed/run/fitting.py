@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -135,7 +135,8 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
             _compile(model, config, data)
         if not model.built or not model.optimizer.built:
             batch = inputs.first_batch(data.train, training.batch_size)
-            model(data_sets.mapped(tf.convert_to_tensor, batch[0]), training=False)
+            with suppress(NotImplementedError):  # a model with a train_step alone, and no call
+                model(data_sets.mapped(tf.convert_to_tensor, batch[0]), training=False)
         model.optimizer.build(model.trainable_variables)
     if training.jit_compile:
         _jit(model, config)
