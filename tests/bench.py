@@ -40,10 +40,10 @@ with initialize_config_dir(sys.argv[1], version_base="1.3"):
     cfg = compose("train", ["experiment=digits_cnn", f"training.epochs={sys.argv[2]}"])
 level = OmegaConf.to_container(cfg.determinism, resolve=True)
 determinism.apply(level)
-from seedbed.run import fitting
+from seedbed.run import building
 seeds = training.resolved_seeds(cfg, None)
 data = training.prepared(cfg, training.target(cfg.data.source, "data.source"), seeds, level)
-model = fitting.build(cfg, seeds, data)
+model = building.build(cfg, seeds, data)
 begun = time.perf_counter()
 model.fit(*data.train, batch_size=32, epochs=cfg.training.epochs, validation_data=data.validation, verbose=0)
 print(time.perf_counter() - begun)

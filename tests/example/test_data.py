@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import pickle
 import tarfile
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -374,6 +375,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     for name in ("https_proxy", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # made, with its proxies, at the first use in a process
     (tmp_path / "datasets").mkdir()
     return tmp_path / "datasets"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import numpy as np
 import pytest
 
 from seedbed.run import checkpoint
+from seedbed.run import seeds as streams
+from seedbed.run import state as states
 
 
 class Callback:
@@ -26,9 +27,7 @@ def state(epochs: int = 3) -> checkpoint.State:
     import ml_dtypes
 
     weights = [np.arange(6, dtype="float32").reshape(2, 3), np.array(7, "int64"), np.ones(2, ml_dtypes.bfloat16)]
-    return checkpoint.State(
-        epochs, weights, [np.zeros(0, "float32")], [checkpoint.callback_state(Callback())], random.getstate(), np.random.get_state()
-    )
+    return checkpoint.State(epochs, weights, [np.zeros(0, "float32")], [states.of(Callback())], streams.generator_states())
 
 
 def same(a: Any, b: Any) -> bool:
@@ -48,8 +47,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     assert damaged == []
     assert after is not None
     assert same(vars(before), vars(after))
-    random.setstate(after.python)
-    np.random.set_state(after.numpy)
+    streams.put_generator_states(after.generators)
 
 
 def test_a_damaged_file_is_named_and_the_one_before_it_used(tmp_path: Path) -> None:
@@ -84,8 +82,8 @@ def test_a_callbacks_state_that_cannot_be_saved_is_named() -> None:
         def __init__(self) -> None:
             self.queue = {1, 2, 3}
 
-    with pytest.raises(checkpoint.CannotSave, match=r"Odd\.queue is a set"):
-        checkpoint.callback_state(Odd())
+    with pytest.raises(states.CannotSave, match=r"Odd\.queue is or holds a set"):
+        states.of(Odd())
 
 
 def test_no_pickle_is_read(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from seedbed.run import building, digest, inputs, training
 from seedbed.run import data as data_sets
-from seedbed.run import digest, fitting, inputs, training
 from seedbed.run import seeds as streams
 
 # What can be seen of a run, and the stream that governs it.
@@ -45,7 +45,7 @@ def observed(config: Any) -> dict[str, str]:
         return np.arange(80.0 * 8 * 8).reshape(80, 8, 8, 1) / 5120, np.arange(80) % 10
 
     data = training.prepared(config, source, seeds, level)
-    model = fitting.build(config, seeds, data)
+    model = building.build(config, seeds, data)
     one = np.ones((64, 64), "float32")
     dropout = next(layer for layer in model.layers if isinstance(layer, keras.layers.Dropout))
     shift = next(layer for layer in model.layers if isinstance(layer, keras.layers.RandomTranslation))

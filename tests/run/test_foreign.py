@@ -688,6 +688,8 @@ ENGINES = [
     "train_step",
     "add_loss",
     "EMA",
+    "VAE",
+    "GAN",
 ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from seedbed.run import fitting, inputs, loop, training
+from seedbed.run import building, inputs, loop, training
 
 MODELS = {
     "mlp": ["model=mlp", "model.dropout=0.2", "model.batch_normalization=true", "model.activation=relu"],
@@ -130,7 +130,7 @@ def model_with(layer: str, config: Callable[..., Any], plugin: Callable[..., Any
     data = training.prepared(
         composed, training.target(composed.data.source, "data.source"), seeds, OmegaConf.to_container(composed.determinism, resolve=True)
     )
-    return fitting.build(composed, seeds, data), inputs.first_batch(data.train, 4)
+    return building.build(composed, seeds, data), inputs.first_batch(data.train, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Stop and go on, bit for bit: everything that a run has changed since it began, in one file.
 
 A checkpoint holds all variables of the model (dropout and augmentation generators included, which `model.save` leaves
-out), of the optimizer, the callbacks' own state, Python's and NumPy's global generators, and the number of epochs done.
+out), of the optimizer, the callbacks' own state, the global generators, and the number of epochs done.
 What the input needs is a function of (seed, epoch) and isn't stored. The file `<epochs>.<sha256>.npz` names its own hash:
 one rename publishes both, and a damaged file is known by its name.
 """
@@ -11,23 +11,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import random
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seedbed.run import seeds as streams
+from seedbed.run import state as states
 from seedbed.run.record import write_atomically
-
-# Attributes that Keras sets on every callback; not its state.
-NOT_STATE = frozenset({"model", "_model", "params", "validation_data"})
-
-
-class CannotSave(Exception):
-    """A callback's state is of a kind that can't be written down; the message names it."""
 
 
 @dataclass
@@ -36,81 +29,41 @@ class State:
     model: list[np.ndarray]
     optimizer: list[np.ndarray]
     callbacks: list[dict[str, Any]]
-    python: Any
-    numpy: Any
+    generators: Sequence[Any]
 
 
 def take(model: Any, callbacks: Sequence[Any], epochs: int) -> State:
-    """The state after `epochs` epochs; raises CannotSave."""
+    """The state after `epochs` epochs; raises `state.CannotSave`."""
     return State(
         epochs,
-        [np.array(variable) for variable in model.variables],
-        [np.array(variable) for variable in model.optimizer.variables],
-        [callback_state(callback) for callback in callbacks],
-        random.getstate(),
-        np.random.get_state(),
+        [states.array(variable) for variable in model.variables],
+        [states.array(variable) for variable in optimizer_variables(model)],
+        [states.of(callback) for callback in callbacks],
+        streams.generator_states(),
     )
+
+
+def optimizer_variables(model: Any) -> list[Any]:
+    """The variables of the model's optimizer, then of others that it holds as attributes (a GAN's), in their order."""
+    optimizers = [model.optimizer, *(value for value in vars(model).values() if hasattr(value, "apply_gradients"))]
+    unique = {id(optimizer): optimizer for optimizer in optimizers if optimizer is not None}
+    return [variable for optimizer in unique.values() for variable in optimizer.variables]
 
 
 def put_variables(model: Any, state: State) -> None:
-    """Set the model's and the optimizer's variables; raises ValueError if they aren't the ones that were saved."""
-    for variables, saved in ((model.variables, state.model), (model.optimizer.variables, state.optimizer)):
-        if [tuple(v.shape) for v in variables] != [value.shape for value in saved]:
-            raise ValueError("its variables don't fit the model")
-        for variable, value in zip(variables, saved, strict=True):
-            variable.assign(value)
+    """Set the model's and the optimizers' variables; raises `state.CannotRestore` if they aren't the ones that were saved."""
+    states.assign(model.variables, state.model, "the model")
+    states.assign(optimizer_variables(model), state.optimizer, "the optimizer")
 
 
 def put_callbacks(callbacks: Sequence[Any], state: State) -> None:
-    """Set the callbacks' attributes and the global generators; to be called after `on_train_begin`, which resets them."""
-    for callback, attributes in zip(callbacks, state.callbacks, strict=True):
-        for name, value in attributes.items():
-            setattr(callback, name, value)
-    random.setstate(state.python)
-    np.random.set_state(state.numpy)
+    """Set the callbacks' state and the global generators; to be called after `on_train_begin`, which resets them.
 
-
-def callback_state(callback: Any) -> dict[str, Any]:
-    """A callback's attributes that are data. Functions, models, open files and the like are what it was made of.
-
-    Raises CannotSave for anything else in a callback that isn't Keras's own.
+    Raises `state.CannotRestore`.
     """
-    state = {}
-    for name, value in vars(callback).items():
-        if name in NOT_STATE or _is_fixture(value):
-            continue
-        try:
-            state[name] = _plain(value)
-        except CannotSave:
-            if not type(callback).__module__.startswith("keras."):
-                raise CannotSave(f"{type(callback).__name__}.{name} is a {type(value).__name__}") from None
-    return state
-
-
-def _is_fixture(value: Any) -> bool:
-    made_of = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, PurePath, io.IOBase)
-    return (
-        isinstance(value, made_of)
-        or (type(value).__module__.split(".")[0] in ("keras", "tensorflow") and not _is_tensor(value))
-        or callable(value)
-    )
-
-
-def _is_tensor(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__array__")
-
-
-def _plain(value: Any) -> Any:
-    """`value` if it is made of numbers, strings, arrays and containers of them; arrays copied. Raises CannotSave."""
-    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
-        return value
-    if _is_tensor(value):
-        return np.array(value)
-    if type(value) in (list, tuple):
-        return type(value)(_plain(item) for item in value)
-    if type(value) is dict and all(isinstance(key, str) for key in value):
-        return {key: _plain(item) for key, item in value.items()}
-    raise CannotSave(type(value).__name__)
+    for callback, saved in zip(callbacks, state.callbacks, strict=True):
+        states.put(callback, saved)
+    streams.put_generator_states(state.generators)
 
 
 def write(folder: Path, state: State, keep: int) -> Path:
@@ -121,13 +74,21 @@ def write(folder: Path, state: State, keep: int) -> Path:
         if isinstance(value, np.ndarray | np.generic):
             array = np.asarray(value)
             arrays.append(np.frombuffer(array.tobytes(), np.uint8))  # bytes: npz doesn't know bfloat16
-            return {"array": len(arrays) - 1, "dtype": array.dtype.name, "shape": array.shape}
+            return {
+                "array": len(arrays) - 1,
+                "dtype": array.dtype.name if array.dtype.kind == "V" else array.dtype.str,
+                "shape": array.shape,
+            }
+        if isinstance(value, states.Inside):
+            return {"inside": value.kind, "of": encode(value.value)}
+        if isinstance(value, states.Named):
+            return {"function": value.name}
         if isinstance(value, tuple):
             return {"tuple": [encode(item) for item in value]}
         if isinstance(value, list):
             return {"list": [encode(item) for item in value]}
         if isinstance(value, Mapping):
-            return {"dict": {key: encode(item) for key, item in value.items()}}
+            return {"dict": [[key, encode(item)] for key, item in value.items()]}
         return {"value": value}
 
     index = json.dumps(encode(vars(state)))
@@ -167,7 +128,11 @@ def _decoded(content: bytes) -> State:
             if "list" in node:
                 return [decode(item) for item in node["list"]]
             if "dict" in node:
-                return {key: decode(item) for key, item in node["dict"].items()}
+                return {key: decode(item) for key, item in node["dict"]}
+            if "inside" in node:
+                return states.Inside(node["inside"], decode(node["of"]))
+            if "function" in node:
+                return states.Named(node["function"])
             return node["value"]
 
         return State(**decode(json.loads(stored["index"].tobytes())))

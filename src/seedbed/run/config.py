@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
+import os
 import typing
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 
 from seedbed import Refused, project_root
 from seedbed.run import seeds
@@ -117,6 +121,42 @@ def register() -> None:
     OmegaConf.register_new_resolver("stream", seeds.derive, replace=True)
     # ${project:runs}: a path inside the project, whatever the working directory
     OmegaConf.register_new_resolver("project", lambda path="": str(project_root() / path), replace=True)
+
+
+def without_environment(config: DictConfig, stamped: bool = False) -> dict[str, Any]:
+    """The config resolved, but for values that come from the process environment: `${oc.env:NAME}` is left standing.
+
+    stamped: with a hash of the value (scrypt, so that guessing passwords by it is dear), for a key that depends on it.
+    """
+    real: Any = OmegaConf.to_container(config, resolve=True)
+    OmegaConf.register_new_resolver("oc.env", _name_of_variable, replace=True)
+    try:
+        return _hidden(config, real, stamped)  # type: ignore[no-any-return]
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+
+
+def _name_of_variable(name: str, *default: Any) -> Any:
+    return f"${{oc.env:{name}}}" if name in os.environ or not default else default[0]
+
+
+def _hidden(node: Any, real: Any, stamped: bool) -> Any:
+    """`real` with the leaves that change when the environment can't be seen."""
+    if isinstance(real, dict | list):
+        keys = list(real) if isinstance(real, dict) else range(len(real))
+        found = [_hidden(_child(node, key), real[key], stamped) for key in keys]
+        return dict(zip(keys, found, strict=True)) if isinstance(real, dict) else found
+    if not isinstance(node, str) or "${oc.env:" not in node or not isinstance(real, str):
+        return real  # a number is no secret, and a key may need its value
+    stamp = hashlib.scrypt(real.encode(), salt=b"seedbed", n=2**14, r=8, p=1, dklen=16).hex()
+    return f"{node} {stamp}" if stamped else node
+
+
+def _child(node: Any, key: Any) -> Any:
+    try:
+        return node[key]
+    except (OmegaConfBaseException, TypeError):  # a number from the environment, say: its name is none
+        return None
 
 
 def unknown(node: Any, schema: type, name: str = "") -> list[str]:

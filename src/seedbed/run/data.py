@@ -105,6 +105,11 @@ def is_arrays(part: Any) -> bool:
     return isinstance(part, tuple)
 
 
+def targets(part: Any) -> list[np.ndarray]:
+    """The arrays to be predicted, where `part` is arrays and has any."""
+    return flat(part[1]) if is_arrays(part) and len(part) > 1 else []
+
+
 def is_ready_made(part: Any) -> bool:
     """Whether `part` is a pipeline that brings its own batches and order."""
     return not isinstance(part, tuple | Examples)
@@ -176,6 +181,11 @@ def _checked_part(part: Any, name: str) -> Any:
 def _as_array(value: Any) -> np.ndarray:
     """`value` as an array as `model.fit` would take it: floating point in Keras's floatx, all else as it is."""
     array = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
+    columns: Any = np.ravel(getattr(value, "dtypes", array.dtype))  # type: ignore[arg-type]
+    if array.dtype == object and all(isinstance(item, str) for item in array.flat):  # a text column of pandas's
+        array = array.astype(str)
+    elif array.dtype == object and {dtype.kind for dtype in columns} <= set("biuf"):
+        array = value.to_numpy(dtype="float64", na_value=np.nan)  # truth values beside numbers, or pandas's own integers
     if array.dtype == object:
         example = f", for example {array.flat[0]!r}" if array.size else ""
         raise Refused(f"The data hold Python objects{example}. Accepted: numbers, or arrays of strings.")
@@ -289,14 +299,19 @@ def spec(data: DataSet) -> Spec:
     integer = hasattr(y, "dtype") and _dtype(y).kind in "iu"
     classes = integer if data.classes is None else data.classes
     outputs = data.outputs
-    targets = [flat(part[1])[0] for part in data.parts().values() if is_arrays(part) and len(part) > 1]
-    if outputs is None and classes and targets:
-        outputs = int(max(target.max() for target in targets)) + 1
+    first = [targets(part)[0] for part in data.parts().values() if targets(part)]
+    if outputs is None and classes and first:
+        outputs = int(max(target.max() for target in first)) + 1
     if outputs is None:
         shape = tuple(y.shape)[axes:] if hasattr(y, "shape") else ()
         outputs = int(shape[-1]) if shape and shape[-1] else 1
     shapes = mapped(lambda leaf: tuple(leaf.shape)[axes:], x)
     return Spec(shapes, mapped(lambda leaf: _dtype(leaf).name, x), outputs, bool(classes), data.vocabulary)
+
+
+def has_targets(data: DataSet) -> bool:
+    """Whether there is something to predict, beside the inputs."""
+    return _signature(data.train)[1] is not None
 
 
 def _signature(part: Any) -> tuple[Any, Any, int]:

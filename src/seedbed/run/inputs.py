@@ -7,32 +7,26 @@ that an epoch's batches are a function of (seed, epoch) alone and a resumed run 
 from __future__ import annotations
 
 import math
-import multiprocessing
-import random
-import threading
-import types
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
 
 from seedbed import Refused
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet, Examples, flat, mapped
+from seedbed.run.py_dataset import Governed, as_tuple
 
-# A longer container is data, not a holder of generators.
-MANY = 1000
+# Python code inside a graph: its state is out of sight.
+PYTHON_INSIDE = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
 
-# The global generators belong to the process: threads that make batches take turns.
-_TURN = threading.RLock()
+# TensorFlow's operations that give something else each time.
+DRAWS = re.compile("^(?!Stateless).*(Random|Shuffle|SeedGenerator|Multinomial|TruncatedNormal|Stateful|Rng)")
 
 
 @dataclass(frozen=True)
@@ -41,74 +35,6 @@ class Feed:
 
     x: tf.data.Dataset
     steps: int
-
-
-class Governed:
-    """A user's PyDataset with its order and its randomness governed by streams, the same in any number of workers.
-
-    Batch i of an epoch is the user's batch permutation(shuffle, epoch)[i]. While it is made, Python's and NumPy's global
-    generators and every generator that the data set holds are children of (augment, epoch, batch): which worker makes it,
-    and what that worker made before, doesn't matter. (Seeding the workers is not enough: FACTS 2.)
-
-    Worker processes are forked for each epoch, by us: Keras's own pool (3.15) can hang when the process ends. Threads are
-    not used: they would take turns at the global generators anyway.
-    """
-
-    def __init__(self, inner: Any, seeds: Mapping[str, int], shuffle: bool, hooks: bool = True) -> None:
-        self.inner, self.seeds, self.shuffle, self.hooks = inner, seeds, shuffle, hooks
-        self.num_batches: int | None = inner.num_batches
-        self.epoch = -1
-
-    def __getitem__(self, batch: int) -> Any:
-        """The user's batch of that number, in the current epoch."""
-        with _generators(self.inner, self.seeds["augment"], max(self.epoch, 0), batch):
-            return self.inner[batch]
-
-    def epochs(self, wanted: range, count: int) -> Iterator[Any]:
-        """`count` batches for each of the `wanted` epochs; the hooks of epochs that a resumed run missed are made up for."""
-        self._hook("on_epoch_end")  # as Keras does before the first epoch
-        for self.epoch in range(wanted.stop):
-            self._hook("on_epoch_begin")
-            if self.epoch in wanted:
-                order = range(count)
-                if self.shuffle and self.num_batches is not None:
-                    order = streams.permutation(self.seeds["shuffle"], self.epoch, self.num_batches)[:count].tolist()
-                yield from self._made(list(order))
-            self._hook("on_epoch_end")
-
-    def _made(self, order: Sequence[int]) -> Iterator[Any]:
-        workers = self.inner.workers if self.inner.use_multiprocessing else 0
-        if not workers:
-            yield from (self[batch] for batch in order)
-            return
-        # forked, not spawned: the data set is whatever the user made it, and need not be picklable
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _adopt, (self,)) as pool:
-            ahead: deque[Future[Any]] = deque()
-            for batch in order:
-                ahead.append(pool.submit(_adopted, batch))
-                if len(ahead) > max(workers, self.inner.max_queue_size):
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-
-    def _hook(self, name: str) -> None:
-        if not self.hooks:
-            return
-        with _generators(self.inner, self.seeds["shuffle"], self.epoch + 1, {"on_epoch_begin": 0, "on_epoch_end": 1}[name]):
-            getattr(self.inner, name)()
-
-
-_GOVERNED: Governed | None = None  # in a worker process: the data set that it was forked with
-
-
-def _adopt(data_set: Governed) -> None:
-    global _GOVERNED, _TURN
-    _GOVERNED, _TURN = data_set, threading.RLock()  # a lock that was held at the fork would never be released
-
-
-def _adopted(batch: int) -> Any:
-    assert _GOVERNED is not None
-    return _GOVERNED[batch]
 
 
 class InMemory(keras.utils.PyDataset):
@@ -209,25 +135,45 @@ def held_out(part: Any, batch_size: int | None, steps: int | None = None) -> Any
     return dataset.batch(batch_size or len(part)).prefetch(tf.data.AUTOTUNE)
 
 
+def hidden_state(data: DataSet) -> str | None:
+    """What a pipeline keeps that a resumed run couldn't bring back; None if nothing.
+
+    A training pipeline's own random operations draw again what they drew while its batches are skipped. But Python code in
+    it may draw from generators that everybody uses, and how often a held-out part is read is Keras's affair.
+    """
+    for name, part in data.parts().items():
+        if isinstance(part, Governed) and part.draws_from_tensorflow:
+            return "TensorFlow's own random operations in the PyDataset"
+        if not isinstance(part, tf.data.Dataset):
+            continue
+        try:
+            written = tf.raw_ops.DatasetToGraphV2(input_dataset=part._variant_tensor, external_state_policy=1)  # 1: ignore state
+            definition = tf.compat.v1.GraphDef.FromString(written.numpy())
+        except tf.errors.OpError as error:
+            return f"a tf.data pipeline that can't be looked into: {type(error).__name__}"
+        nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+        operations = {node.op for node in nodes}
+        hidden = operations & PYTHON_INSIDE | ({op for op in operations if DRAWS.search(op)} if name != "train" else set())
+        if hidden:
+            return f"the operation {', '.join(sorted(hidden))} in the {name} part's tf.data pipeline"
+    return None
+
+
 def first_batch(part: Any, batch_size: int | None) -> tuple[Any, ...]:
-    """(x, y, …) of one batch, in the part's own order; for a model that is built by being called."""
+    """(x, y, …) of one batch, in the part's own order, to build or look at a model with; no generator is moved on by it."""
     if data_sets.is_arrays(part):
         return data_sets.take(part, np.arange(min(batch_size or 32, len(flat(part)[0]))))
-    if isinstance(part, Governed):
-        return _as_tuple(part[0])
-    return _as_tuple(next(iter(held_out(part, batch_size))))
-
-
-def _as_tuple(batch: Any) -> tuple[Any, ...]:
-    """A batch as (x,), (x, y) or (x, y, sample_weight)."""
-    if not isinstance(batch, tuple | list):
-        return (batch,)
-    return tuple(part for part in batch if part is not None)
+    before = streams.generator_states()
+    try:
+        # the iterator ends with the statement, and with it the threads that fetch ahead and may draw
+        return as_tuple(part[0] if isinstance(part, Governed) else next(iter(held_out(part, batch_size))))
+    finally:
+        streams.put_generator_states(before)
 
 
 def _generated(source: Any, epochs: range, count: int) -> tf.data.Dataset:
     """Batches made in Python. Not prefetched: the next batch is made, and global generators touched, only when it is asked for."""
-    first, last = (mapped(np.asarray, _as_tuple(source[number])) for number in (0, max(count - 1, 0)))
+    first, last = (mapped(np.asarray, as_tuple(source[number])) for number in (0, max(count - 1, 0)))
 
     def common(a: np.ndarray, b: np.ndarray) -> tf.TensorSpec:
         axes = [None, *(m if m == n else None for m, n in zip(a.shape[1:], b.shape[1:], strict=True))]
@@ -237,7 +183,7 @@ def _generated(source: Any, epochs: range, count: int) -> tf.data.Dataset:
 
     def batches() -> Iterator[Any]:
         for batch in source.epochs(epochs, count):
-            yield mapped(lambda leaf: _floatx(np.asarray(leaf)), _as_tuple(batch))
+            yield mapped(lambda leaf: _floatx(np.asarray(leaf)), as_tuple(batch))
 
     return tf.data.Dataset.from_generator(batches, output_signature=signature)
 
@@ -280,48 +226,3 @@ def _one_by_one(part: Any, epoch: tf.Tensor, order: tf.Tensor, seeds: Mapping[st
 def _accepts(kind: str, natural: str, part: Any) -> None:
     if kind not in ("auto", natural):
         raise Refused(f"data.input={kind} needs arrays; the data function returned {type(part).__name__}. Accepted: auto, {natural}.")
-
-
-@contextmanager
-def _generators(owner: Any, seed: int, *place: int) -> Iterator[None]:
-    """Global generators, and those that `owner` holds, as children of a stream at `place`."""
-    python, numpy = streams.words(seed, *place, count=2)
-    with _TURN, streams.global_generators(python, numpy):
-        for number, held in enumerate(_held(owner)):
-            child = streams.sequence(seed, *place, number)
-            word = int(child.generate_state(1)[0])
-            if isinstance(held, np.random.Generator):
-                held.bit_generator.state = type(held.bit_generator)(child).state
-            elif isinstance(held, keras.random.SeedGenerator):
-                held.state.assign([word, 0])
-            else:
-                held.seed(word)
-        yield
-
-
-def _held(owner: Any) -> Iterator[Any]:
-    """The generators that an object holds in its attributes, and in theirs, in the order in which they were set.
-
-    Keras's own global one too (`keras.random` without a seed). Not Keras's in a worker process: TensorFlow can't be used
-    after a fork.
-    """
-    if _GOVERNED is None:
-        yield global_seed_generator()
-    seen: set[int] = set()
-    waiting = deque([owner])
-    while waiting:
-        one = waiting.popleft()
-        if id(one) in seen or isinstance(one, type | str | bytes | int | float | np.ndarray | types.ModuleType | types.FunctionType):
-            continue
-        seen.add(id(one))
-        if isinstance(one, np.random.Generator | np.random.RandomState | random.Random):
-            yield one
-        elif isinstance(one, keras.random.SeedGenerator):
-            if _GOVERNED is None:
-                yield one
-        elif isinstance(one, Mapping):
-            waiting.extend(one.values() if len(one) < MANY else ())
-        elif isinstance(one, list | tuple | set):
-            waiting.extend(one if len(one) < MANY else ())
-        else:
-            waiting.extend(getattr(one, "__dict__", {}).values())

@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 from omegaconf import DictConfig
 
+from seedbed.run import checkpoint, inputs
 from seedbed.run import data as data_sets
-from seedbed.run import inputs
 from seedbed.run.data import DataSet, flat, mapped
 
 # A callback that overrides one of these wants to be called between batches.
@@ -30,9 +30,6 @@ STATEFUL_RANDOM = frozenset({
     "Multinomial", "ParameterizedTruncatedNormal", "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle",
     "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal",
 })  # fmt: skip
-
-# Python code inside the graph: its state is out of sight.
-PYTHON_INSIDE = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
 
 
 def obstacle(model: Any, config: DictConfig, data: DataSet, callbacks: Sequence[Any]) -> str | None:
@@ -52,6 +49,9 @@ def obstacle(model: Any, config: DictConfig, data: DataSet, callbacks: Sequence[
         for name in BATCH_HOOKS:
             if getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name):
                 return f"{type(callback).__name__} wants to see each batch"
+    if found := sorted(_operations(traced(model, inputs.first_batch(data.train, training.batch_size))) & STATEFUL_RANDOM):
+        # without a seed of their own they take one from their place in the graph, which is another one in a loop
+        return f"the operation {', '.join(found)} draws by its place in fit's graph"
     return None
 
 
@@ -115,23 +115,32 @@ def _epoch_function(step: Callable[[Any], Any], part: Any, batch: int) -> Callab
     return epoch  # type: ignore[no-any-return]
 
 
+def traced(model: Any, batch: Any) -> tf.Graph:
+    """The graph of one train step on batches like `batch`."""
+    signature = tf.nest.map_structure(lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), batch)
+    return tf.function(tf.autograph.experimental.do_not_convert(model.train_step)).get_concrete_function(signature).graph
+
+
+def _operations(graph: tf.Graph) -> set[str]:
+    definition = graph.as_graph_def()
+    inner = {node.op for function in definition.library.function for node in function.node_def}
+    return {node.op for node in definition.node} | inner
+
+
 def hidden_state(model: Any, batch: Any) -> str | None:
     """What the model changes while it trains that is no variable of Keras's; None if a checkpoint holds everything.
 
-    Traces one train step on `batch` and looks at its graph: random operations with a state inside the runtime, variables
-    that Keras doesn't know (a `tf.random.Generator`, a `tf.Variable` of one's own), Python code called from the graph.
+    Looks at the graph of a train step: random operations with a state inside the runtime, variables that Keras doesn't
+    know (a `tf.random.Generator`, a `tf.Variable` of one's own), Python code called from the graph.
     """
     if model.run_eagerly:
         return "run_eagerly: Python code in the train step"
-    signature = tf.nest.map_structure(lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), batch)
-    traced = tf.function(tf.autograph.experimental.do_not_convert(model.train_step)).get_concrete_function(signature)
-    definition = traced.graph.as_graph_def()
-    operations = {node.op for node in definition.node}
-    operations |= {node.op for function in definition.library.function for node in function.node_def}
-    if found := sorted(operations & (STATEFUL_RANDOM | PYTHON_INSIDE)):
+    graph = traced(model, batch)
+    if found := sorted(_operations(graph) & (STATEFUL_RANDOM | inputs.PYTHON_INSIDE)):
         return f"the operation {', '.join(found)}"
-    known = {id(variable.value.handle) for variable in (*model.variables, *model.optimizer.variables, *model.metrics_variables)}
-    for outside, _ in traced.graph.captures:
+    kept = (*model.variables, *checkpoint.optimizer_variables(model), *model.metrics_variables)
+    known = {id(variable.value.handle) for variable in kept}
+    for outside, _ in graph.captures:
         if outside.dtype == tf.resource and id(outside) not in known:
             return "a variable or table outside of Keras's"
     return None

@@ -10,11 +10,13 @@ run needs no replay.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.random import bit_generator
 
 from seedbed import Refused
 
@@ -22,7 +24,7 @@ from seedbed import Refused
 STREAMS: dict[str, str] = {
     "hash": "PYTHONHASHSEED: the order of sets of strings",
     "python": "Python's global `random` while data are made and the model is fitted",
-    "numpy": "NumPy's global generator while data are made and the model is fitted",
+    "numpy": "NumPy's global generator, and generators without a seed, while data are made and the model is fitted",
     "split": "which examples are held out for validation and test",
     "init": "initial weights, and whatever else a model draws while it is built",
     "shuffle": "the order of the examples in each epoch",
@@ -30,6 +32,9 @@ STREAMS: dict[str, str] = {
     "augment": "random changes of the inputs, in the model or in the input pipeline",
 }
 LARGEST = 2**32 - 1
+
+# `randbits` in it is what a generator without a seed starts from; not in NumPy's documentation (seen in 2.4, and tested).
+_BITS: Any = bit_generator
 
 
 def derive(master: int, stream: str) -> int:
@@ -84,14 +89,37 @@ def permutation(shuffle: int, epoch: int, examples: int) -> np.ndarray:
 
 @contextmanager
 def global_generators(python: int, numpy: int) -> Iterator[None]:
-    """Seed Python's and NumPy's global generators, and put back what they were at the end."""
-    import random
+    """Seed Python's and NumPy's global generators, and put back what they were at the end.
 
-    before = random.getstate(), np.random.get_state()
+    Also what NumPy seeds a generator with that was given no seed (`np.random.default_rng()`, `np.random.RandomState()`):
+    by itself it asks the operating system, and `keras.utils.set_random_seed` doesn't reach it (keras #19322).
+    """
+    before, asked = generator_states(), _BITS.randbits
     random.seed(python)
     np.random.seed(numpy)
+    _BITS.randbits = random.Random(words(numpy, 0)[0]).getrandbits
     try:
         yield
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
+        _BITS.randbits = asked
+        put_generator_states(before)
+
+
+def generator_states() -> tuple[Any, ...]:
+    """The states of Python's and NumPy's global generators, and of the one that seeds unseeded ones (None: not ours)."""
+    return random.getstate(), np.random.get_state(), _unseeded().getstate() if _unseeded() else None
+
+
+def put_generator_states(states: Sequence[Any]) -> None:
+    """What `generator_states` returned, put back."""
+    python, numpy, unseeded = states
+    random.setstate(python)
+    np.random.set_state(numpy)
+    if unseeded is not None:
+        _unseeded().setstate(unseeded)
+
+
+def _unseeded() -> Any:
+    """The generator behind unseeded ones while `global_generators` is in force, else None."""
+    owner = getattr(_BITS.randbits, "__self__", None)
+    return owner if type(owner) is random.Random else None  # outside it is the operating system's, a SystemRandom

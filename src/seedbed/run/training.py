@@ -72,11 +72,11 @@ def run(
         if found is None or not resumable:
             content = {"key": key, "name": str(config.name), "level": level["level"], "seeds": seeds, "inputs": inputs,
                        "provenance": provenance.describe(level), "metrics": {}, "digests": {}}  # fmt: skip
-            found = Record.create(path, content, OmegaConf.to_yaml(shown(config, seeds), resolve=True), provenance.diff())
+            found = Record.create(path, content, OmegaConf.to_yaml(shown(config, seeds)), provenance.diff())
         else:
             found.update(status=record.RUNNING, error=None)
         started(found)
-        reload = partial(prepared, config, call, seeds, level)
+        reload = partial(prepared, config, call, seeds, level, data.fingerprint)
         fitting.train(found, config, seeds, data, reload, said, progress)
     if before is not None and found.status == FINISHED:
         found.agrees = found.digests == before.digests
@@ -193,8 +193,13 @@ def _check_types(function: Any, given: Mapping[str, Any], name: str) -> None:
             ) from None
 
 
-def prepared(config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any]) -> data_sets.DataSet:
-    """The data set: loaded, governed, split, fingerprinted."""
+def prepared(
+    config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any], known: str | None = None
+) -> data_sets.DataSet:
+    """The data set: loaded, governed, split, fingerprinted.
+
+    known: its fingerprint, if it was taken before; it may take a pass over the data, which moves a pipeline's state on.
+    """
     from dataclasses import replace
 
     data = data_sets.load(lambda: called(call, "data.source", seeds=dict(seeds)), seeds, lambda: determinism.apply(level))
@@ -202,7 +207,9 @@ def prepared(config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, i
         from seedbed.run import inputs
 
         data = inputs.govern(data, seeds, config.training.shuffle)
-    if level["level"] != "off":  # its key is its own anyway
+    if known is not None:
+        data = replace(data, fingerprint=known)
+    elif level["level"] != "off":  # its key is its own anyway
         with streams.global_generators(seeds["python"], seeds["numpy"]):  # a ready-made pipeline may draw from them
             found = data_sets.fingerprint(data, config.data.files, config.training.steps_per_epoch)
         data = replace(data, fingerprint=found)
@@ -211,13 +218,13 @@ def prepared(config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, i
 
 def key_inputs(config: DictConfig, seeds: Mapping[str, int], level: Mapping[str, Any], data: data_sets.DataSet) -> dict[str, Any]:
     """All that the result may depend on, and nothing that it can't."""
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    plain = configs.without_environment(config, stamped=True)
     kept = {name: value for name, value in plain.items() if name not in (*NOT_IN_KEY, "seeds", "determinism")}
     kept["data"] = {name: value for name, value in kept["data"].items() if name not in ("files", "name", "epochs", "batch_size")}
     kept["training"].pop("engine")
     kept["data"]["source"] = _without_locations(kept["data"]["source"])
     return {
-        "code": provenance.code(targets(plain)),
+        "code": provenance.code(targets(OmegaConf.to_container(config, resolve=True))),
         "config": kept,
         "data": data.fingerprint,
         "determinism": level,
@@ -247,10 +254,8 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(item)
 
 
-def shown(config: DictConfig, seeds: Mapping[str, int]) -> DictConfig:
-    """The config as the record keeps it: the seeds that were used, and no address of a server (it may hold a password)."""
-    copy = config.copy()
-    OmegaConf.set_readonly(copy, False)
-    copy.seeds.update(seeds)
-    copy.tracking.uri = None
-    return copy
+def shown(config: DictConfig, seeds: Mapping[str, int]) -> dict[str, Any]:
+    """The config as the record keeps it: the seeds that were used, and nothing of the environment or of a server's address
+    (they may hold a password)."""
+    plain = configs.without_environment(config)
+    return {**plain, "seeds": dict(seeds), "tracking": {**plain["tracking"], "uri": None}}

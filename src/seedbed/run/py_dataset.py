@@ -1,0 +1,158 @@
+"""A user's `keras.utils.PyDataset`, with its order and its randomness governed by streams, in any number of workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import threading
+import types
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
+from tensorflow.python.eager import context
+
+from seedbed.run import seeds as streams
+
+# A longer container is data, not a holder of generators.
+MANY = 1000
+
+# The global generators belong to the process: threads that make batches take turns.
+_TURN = threading.RLock()
+
+
+class Governed:
+    """A user's PyDataset with its order and its randomness governed by streams, the same in any number of workers.
+
+    Batch i of an epoch is the user's batch permutation(shuffle, epoch)[i]. While it is made, Python's and NumPy's global
+    generators and every generator that the data set holds are children of (augment, epoch, batch): which worker makes it,
+    and what that worker made before, doesn't matter. (Seeding the workers is not enough: FACTS 2.)
+
+    Worker processes are forked for each epoch, by us: Keras's own pool (3.15) can hang when the process ends. Threads are
+    not used: they would take turns at the global generators anyway.
+    """
+
+    def __init__(self, inner: Any, seeds: Mapping[str, int], shuffle: bool, hooks: bool = True) -> None:
+        self.inner, self.seeds, self.shuffle, self.hooks = inner, seeds, shuffle, hooks
+        self.num_batches: int | None = inner.num_batches
+        self.epoch = -1
+        self.draws_from_tensorflow = False  # from its own eager generator, which can't be set for each batch in any decent time
+
+    def __getitem__(self, batch: int) -> Any:
+        """The user's batch of that number, in the current epoch."""
+        before = _tensorflow_state()
+        with _generators(self.inner, self.seeds["augment"], max(self.epoch, 0), batch):
+            made = self.inner[batch]
+        self.draws_from_tensorflow |= before != _tensorflow_state()
+        return made
+
+    def epochs(self, wanted: range, count: int) -> Iterator[Any]:
+        """`count` batches for each of the `wanted` epochs; the hooks of epochs that a resumed run missed are made up for."""
+        self._hook("on_epoch_end")  # as Keras does before the first epoch
+        for self.epoch in range(wanted.stop):
+            self._hook("on_epoch_begin")
+            if self.epoch in wanted:
+                order = range(count)
+                if self.shuffle and self.num_batches is not None:
+                    order = streams.permutation(self.seeds["shuffle"], self.epoch, self.num_batches)[:count].tolist()
+                yield from self._made(list(order))
+            self._hook("on_epoch_end")
+
+    def _made(self, order: Sequence[int]) -> Iterator[Any]:
+        workers = self.inner.workers if self.inner.use_multiprocessing else 0
+        if not workers:
+            yield from (self[batch] for batch in order)
+            return
+        # forked, not spawned: the data set is whatever the user made it, and need not be picklable
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _adopt, (self,)) as pool:
+            ahead: deque[Future[Any]] = deque()
+            for batch in order:
+                ahead.append(pool.submit(_adopted, batch))
+                if len(ahead) > max(workers, self.inner.max_queue_size):
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    def _hook(self, name: str) -> None:
+        if not self.hooks:
+            return
+        with _generators(self.inner, self.seeds["shuffle"], self.epoch + 1, {"on_epoch_begin": 0, "on_epoch_end": 1}[name]):
+            getattr(self.inner, name)()
+
+
+_GOVERNED: Governed | None = None  # in a worker process: the data set that it was forked with
+
+
+def _adopt(data_set: Governed) -> None:
+    global _GOVERNED, _TURN
+    _GOVERNED, _TURN = data_set, threading.RLock()  # a lock that was held at the fork would never be released
+
+
+def _adopted(batch: int) -> Any:
+    assert _GOVERNED is not None
+    return _GOVERNED[batch]
+
+
+@contextmanager
+def _generators(owner: Any, seed: int, *place: int) -> Iterator[None]:
+    """Global generators, and those that `owner` holds, as children of a stream at `place`."""
+    python, numpy = streams.words(seed, *place, count=2)
+    with _TURN, streams.global_generators(python, numpy):
+        for number, held in enumerate(_held(owner)):
+            child = streams.sequence(seed, *place, number)
+            word = int(child.generate_state(1)[0])
+            if isinstance(held, np.random.Generator):
+                held.bit_generator.state = type(held.bit_generator)(child).state
+            elif isinstance(held, keras.random.SeedGenerator):
+                held.state.assign([word, 0])
+            else:
+                held.seed(word)
+        yield
+
+
+def _held(owner: Any) -> Iterator[Any]:
+    """The generators that an object holds in its attributes, and in theirs, in the order in which they were set.
+
+    Keras's own global one too (`keras.random` without a seed). Not Keras's in a worker process: TensorFlow can't be used
+    after a fork.
+    """
+    if _GOVERNED is None:
+        yield global_seed_generator()
+    seen: set[int] = set()
+    waiting = deque([owner])
+    while waiting:
+        one = waiting.popleft()
+        if id(one) in seen or isinstance(one, type | str | bytes | int | float | np.ndarray | types.ModuleType | types.FunctionType):
+            continue
+        seen.add(id(one))
+        if isinstance(one, np.random.Generator | np.random.RandomState | random.Random):
+            yield one
+        elif isinstance(one, keras.random.SeedGenerator):
+            if _GOVERNED is None:
+                yield one
+        elif isinstance(one, Mapping):
+            waiting.extend(one.values() if len(one) < MANY else ())
+        elif isinstance(one, list | tuple | set):
+            waiting.extend(one if len(one) < MANY else ())
+        else:
+            waiting.extend(getattr(one, "__dict__", {}).values())
+
+
+def _tensorflow_state() -> Any:
+    """Where TensorFlow's generator of seeds for eager operations stands (`tf.random.normal` and the like)."""
+    if _GOVERNED is not None:
+        return None
+    generator = context.context()._rng  # no public way to it in TensorFlow 2.21
+    return generator and generator.getstate()
+
+
+def as_tuple(batch: Any) -> tuple[Any, ...]:
+    """A batch as (x,), (x, y) or (x, y, sample_weight)."""
+    if not isinstance(batch, tuple | list):
+        return (batch,)
+    return tuple(part for part in batch if part is not None)

@@ -1,0 +1,142 @@
+"""What happens between two epochs: the record grows, checkpoints are written, NaN and signals stop the run."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from omegaconf import DictConfig
+
+from seedbed.run import checkpoint
+from seedbed.run.record import Record
+from seedbed.run.state import CannotSave
+
+
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C, after the checkpoint was written; the argument is the signal's number."""
+
+
+class NotFinite(Exception):
+    """The loss is NaN or infinite; the message names epoch and value."""
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes each epoch into the record, checkpoints when it is due, stops on NaN, on SIGTERM and on Ctrl-C.
+
+    The last callback of the list: what the others do at an epoch's end is in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        found: Record,
+        config: DictConfig,
+        callbacks: list[Any],
+        state: checkpoint.State | None,
+        progress: bool,
+    ) -> None:
+        super().__init__()
+        self.record, self.config, self.others, self.state = found, config, callbacks, state
+        self.stop_signal: int | None = None
+        self.saved_at = time.monotonic()
+        self.cannot_save: str | None = None
+        self.bar = _Bar(config.training.epochs) if progress else None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self.state is not None:  # after the other callbacks' on_train_begin, which resets them
+            checkpoint.put_callbacks(self.others, self.state)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        metrics = {name: float(value) for name, value in flat_logs(logs or {}).items()}
+        self.record.append_epoch(epoch, metrics)
+        for name in metrics:
+            if name.endswith("loss") and not math.isfinite(metrics[name]):
+                raise NotFinite(f"{name} is {metrics[name]} in epoch {epoch + 1}: the run has failed. Try a smaller learning rate "
+                                "(optimizer.learning_rate=…) or look at the data.")  # fmt: skip
+        if self.bar:
+            self.bar.show(epoch, metrics)
+        if self.stop_signal is not None or self._due(epoch + 1):
+            self._checkpoint(epoch + 1)
+        if self.stop_signal is not None and not self.model.stop_training and epoch + 1 < self.config.training.epochs:
+            raise Interrupted(self.stop_signal)
+
+    def _due(self, epochs: int) -> bool:
+        rule = self.config.checkpoint
+        if epochs == self.config.training.epochs or self.model.stop_training:
+            return False  # the record itself follows at once
+        return bool(rule.every_epochs and epochs % rule.every_epochs == 0) or time.monotonic() - self.saved_at >= rule.every_seconds
+
+    def _checkpoint(self, epochs: int) -> None:
+        self.saved_at = time.monotonic()
+        try:
+            state = checkpoint.take(self.model, self.others, epochs)
+        except CannotSave as error:
+            if self.cannot_save is None:
+                self.cannot_save = str(error)
+                self.record.update(not_resumable=self.cannot_save)
+            return
+        checkpoint.write(self.record.path / "checkpoints", state, self.config.checkpoint.keep)
+
+
+def flat_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Logs with a metric that has several values (`f1_0`, `f1_1`) or names (nested dicts) written out one by one."""
+    flat: dict[str, Any] = {}
+    for name, value in logs.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}_{inner}": leaf for inner, leaf in flat_logs(value).items()}
+        elif np.ndim(value):
+            flat |= {f"{name}_{i}": leaf for i, leaf in enumerate(np.ravel(value))}
+        else:
+            flat[name] = value
+    return flat
+
+
+@contextmanager
+def stopping(recorder: Recorder) -> Iterator[None]:
+    """SIGTERM and the first Ctrl-C stop at the end of the epoch, with a checkpoint; a second Ctrl-C at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        if recorder.stop_signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        recorder.stop_signal = number
+
+    ours = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stop) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if recorder.bar:
+            recorder.bar.close()
+
+
+class _Bar:
+    """A progress bar on standard error, from two seconds on: short runs stay quiet."""
+
+    def __init__(self, epochs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+        self.task = self.progress.add_task("", total=epochs)
+        self.since, self.started = time.monotonic(), False
+
+    def show(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        if not self.started and time.monotonic() - self.since > 2:
+            self.progress.start()
+            self.started = True
+        if self.started:
+            text = "  ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:4])
+            self.progress.update(self.task, completed=epoch + 1, description=text)
+
+    def close(self) -> None:
+        self.progress.stop()
