@@ -122,7 +122,8 @@ def held_out(part: Any, batch_size: int | None, steps: int | None = None) -> Any
         count = steps or part.num_batches
         if count is None:
             raise Refused("A PyDataset without an end can't be evaluated. Give it a length (__len__), or other held-out data.")
-        return _generated(Governed(part.inner, part.seeds, shuffle=False, hooks=False), range(1), count)
+        made = _generated(Governed(part.inner, part.seeds, shuffle=False, hooks=False), range(1), count)
+        return made.apply(tf.data.experimental.assert_cardinality(count))  # Keras warns of an end that it didn't expect
     if isinstance(part, tf.data.Dataset) and steps:
         return part.take(steps)
     if data_sets.is_arrays(part):
