@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,3 +110,11 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
         return folder
 
     return write
+
+
+def batches_of(*values: float) -> Any:
+    """A ready-made pipeline of (value, value), two a batch."""
+    import tensorflow as tf
+
+    array = np.array(values, dtype="float32")
+    return tf.data.Dataset.from_tensor_slices((array, array)).batch(2)

@@ -10,6 +10,7 @@ from seedbed.run.record import Record
 def learning_curves(record: Record, path: Path) -> None:
     """A PNG with a panel for each metric over the epochs, training and validation in one panel; none without epochs."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     rows = record.history()
     if not rows:
@@ -26,6 +27,7 @@ def learning_curves(record: Record, path: Path) -> None:
         values = [value for row in rows for column, value in row.items() if column in (name, f"val_{name}")]
         if min(values) > 0 and max(values) > 50 * min(values):
             axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)

@@ -16,7 +16,7 @@ import pytest
 from example import data as example
 from seedbed import Refused
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, inputs
+from seedbed.run import determinism, fingerprint, inputs
 from seedbed.run import seeds as streams
 
 SEEDS = {"master": 1, **{stream: streams.derive(1, stream) for stream in streams.STREAMS}}
@@ -140,7 +140,7 @@ def test_classes_of_all_files_count(write: Callable[..., str]) -> None:
 def test_the_same_table_in_other_clothes(write: Callable[..., str], content: Any, name: str, separator: str) -> None:
     plain = checked(example.csv(write(TABLE), "width"))
     dressed = checked(example.csv(write(content, name), "width", separator=separator))
-    assert data_sets.fingerprint(dressed) == data_sets.fingerprint(plain)
+    assert fingerprint.of(dressed) == fingerprint.of(plain)
 
 
 def test_quotes_hold_separators_and_newlines(write: Callable[..., str]) -> None:
@@ -456,7 +456,7 @@ def test_imdb(cache: Path) -> None:
     reviews = [([1] + [word + 3 if word + 3 < 20 else 2 for word in review], int(label)) for review, label in zip(x, y, strict=True)]
     expected = {(tuple(([0] * 10 + tokens)[-10:]), label) for tokens, label in reviews}
     assert {(tuple(tokens.tolist()), int(label)) for tokens, label in zip(*data.train, strict=True)} == expected
-    assert data_sets.fingerprint(checked(example.keras_dataset("imdb", tokens=20, length=10))) == data_sets.fingerprint(data)
+    assert fingerprint.of(checked(example.keras_dataset("imdb", tokens=20, length=10))) == fingerprint.of(data)
 
 
 @pytest.mark.parametrize("name", example.KERAS_DATASETS)

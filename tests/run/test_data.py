@@ -1,23 +1,22 @@
-"""A data set's parts, checks, split and fingerprint."""
+"""A data set's parts, checks and split."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, example, given, settings
+from conftest import batches_of
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from seedbed import Refused
 from seedbed.run import data as data_sets
-from seedbed.run import determinism
+from seedbed.run import determinism, fingerprint
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet, Examples
 
@@ -46,145 +45,7 @@ def loaded(result: Any, **seeds: int) -> DataSet:
 
 
 def print_of(*part: Any) -> str:
-    return data_sets.fingerprint(DataSet(part))
-
-
-# --- fingerprint ---------------------------------------------------------------------------------------------------
-
-
-def test_the_fingerprint_can_be_computed_by_another_program() -> None:
-    expected = hashlib.sha256()
-    expected.update(b"part train\n" + b"<f4 (6, 2)\n" + X.tobytes() + b"<i8 (6,)\n" + Y.tobytes())
-    expected.update(b"part test\n" + b"<f4 (1, 2)\n" + X[:1].tobytes() + b"<i8 (1,)\n" + Y[:1].tobytes())
-    assert data_sets.fingerprint(DataSet((X, Y), test=(X[:1], Y[:1]))) == expected.hexdigest()
-
-
-@given(arrays, st.data())
-def test_any_bit_changes_the_fingerprint(array: np.ndarray, data: st.DataObject) -> None:
-    flipped = bytearray(array.tobytes())
-    bit = data.draw(st.integers(0, 8 * len(flipped) - 1))
-    flipped[bit // 8] ^= 1 << (bit % 8)
-    other = np.frombuffer(bytes(flipped), array.dtype).reshape(array.shape)
-    assert print_of(other, Y) != print_of(array, Y)
-    assert print_of(Y, other) != print_of(Y, array)
-
-
-@given(arrays)
-def test_the_same_bytes_of_another_dtype_or_shape_are_other_data(array: np.ndarray) -> None:
-    assert print_of(array.view("uint8")) != print_of(array) or array.dtype == "uint8"
-    assert print_of(array[np.newaxis]) != print_of(array)
-    assert print_of(array[..., np.newaxis]) != print_of(array)
-
-
-@given(hnp.arrays("int32", hnp.array_shapes(min_dims=1, max_dims=2, min_side=2, max_side=5)), st.randoms(use_true_random=False))
-def test_the_order_of_the_examples_belongs_to_the_data(array: np.ndarray, shuffler: random.Random) -> None:
-    order = list(range(len(array)))
-    shuffler.shuffle(order)
-    assert (print_of(array[order]) == print_of(array)) == np.array_equal(array[order], array)
-
-
-@given(hnp.arrays("float32", hnp.array_shapes(min_dims=2, max_dims=3, max_side=4), elements=st.floats(-1, 1, width=32)))
-def test_how_an_array_lies_in_memory_does_not_count(array: np.ndarray) -> None:
-    assert print_of(np.asfortranarray(array)) == print_of(array)
-    assert print_of(np.repeat(array, 2, axis=0)[::2]) == print_of(array)
-
-
-@given(st.lists(st.text(max_size=3), min_size=1, max_size=3), st.lists(st.text(max_size=3), min_size=1, max_size=3))
-@example(["a\0b", "c"], ["a", "b\0c"])
-def test_other_texts_are_other_data(one: list[str], other: list[str]) -> None:
-    assert (print_of(np.array(one)) == print_of(np.array(other))) == (np.array(one).tolist() == np.array(other).tolist())
-
-
-def test_what_compares_equal_can_be_other_data() -> None:
-    assert print_of(np.array([0.0], "float32")) != print_of(np.array([-0.0], "float32"))
-    assert print_of(np.array([1], "int64")) != print_of(np.array([1.0], "float64"))
-
-
-def test_the_place_of_an_array_belongs_to_the_data() -> None:
-    held = DataSet((X[:4], Y[:4]), validation=(X[4:], Y[4:]))
-    prints = {
-        data_sets.fingerprint(held),
-        data_sets.fingerprint(DataSet((X[:4], Y[:4]), test=(X[4:], Y[4:]))),
-        data_sets.fingerprint(DataSet((X[:5], Y[:5]), validation=(X[5:], Y[5:]))),
-        print_of(X, Y),
-        print_of(Y, X),
-    }
-    assert len(prints) == 5
-    assert print_of({"left": X, "right": Y}) != print_of({"left": Y, "right": X})
-
-
-def test_bytes_that_are_no_text_have_a_fingerprint() -> None:
-    """Undecoded pictures in a pipeline, say: tf.string tensors come out of TensorFlow as objects of bytes."""
-    one, other = (np.array([b"\xff\xd8" + end], dtype=object) for end in (b"1", b"2"))
-    assert print_of(one) != print_of(other)
-
-
-def pictures(folder: Path, *contents: bytes) -> Examples:
-    folder.mkdir()
-    files = [folder / f"{i}.png" for i in range(len(contents))]
-    for file, content in zip(files, contents, strict=True):
-        file.write_bytes(content)
-    labels = np.arange(len(files))
-    return Examples((np.array([str(file) for file in files]), labels), load=lambda file, label: (file, label), files=files)
-
-
-def test_files_count_by_what_they_hold_and_not_by_where_they_lie(tmp_path: Path) -> None:
-    here = data_sets.fingerprint(DataSet(pictures(tmp_path / "here", b"one", b"two")))
-    assert data_sets.fingerprint(DataSet(pictures(tmp_path / "there", b"one", b"two"))) == here
-    assert data_sets.fingerprint(DataSet(pictures(tmp_path / "changed", b"one", b"twO"))) != here
-    assert data_sets.fingerprint(DataSet(pictures(tmp_path / "swapped", b"two", b"one"))) != here
-
-
-def test_labels_of_files_count(tmp_path: Path) -> None:
-    part = pictures(tmp_path / "pictures", b"one", b"two")
-    relabelled = Examples((part.items[0], part.items[1][::-1]), part.load, files=part.files)
-    assert data_sets.fingerprint(DataSet(relabelled)) != data_sets.fingerprint(DataSet(part))
-
-
-def test_items_without_files_count_by_their_values() -> None:
-    def of(*names: str) -> str:
-        return data_sets.fingerprint(DataSet(Examples(np.array(names), load=lambda name: name)))
-
-    assert of("a", "b") == of("a", "b") != of("b", "a")
-
-
-def batches_of(*values: float) -> Any:
-    import tensorflow as tf
-
-    array = np.array(values, dtype="float32")
-    return tf.data.Dataset.from_tensor_slices((array, array)).batch(2)
-
-
-def test_a_pipeline_counts_by_its_batches() -> None:
-    assert data_sets.fingerprint(DataSet(batches_of(1, 2, 3))) == data_sets.fingerprint(DataSet(batches_of(1, 2, 3)))
-    assert data_sets.fingerprint(DataSet(batches_of(1, 2, 3))) != data_sets.fingerprint(DataSet(batches_of(1, 3, 2)))
-
-
-def test_an_endless_pipeline_needs_steps() -> None:
-    endless = DataSet(batches_of(1, 2, 3, 4).repeat())
-    with pytest.raises(Refused, match=r"no end.*training\.steps_per_epoch"):
-        data_sets.fingerprint(endless)
-    assert data_sets.fingerprint(endless, steps=2) == data_sets.fingerprint(DataSet(batches_of(1, 2, 3, 4)))
-
-
-def test_named_files_stand_for_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("b.bin", "a.bin", "c.txt"):
-        (tmp_path / name).write_bytes(name.encode())
-    endless = DataSet(batches_of(1).repeat())
-    whole = data_sets.fingerprint(endless, [str(tmp_path / "*.bin")])
-    assert data_sets.fingerprint(DataSet(batches_of(7)), [str(tmp_path / "a.bin"), str(tmp_path / "b.bin")]) == whole
-    monkeypatch.chdir(tmp_path)
-    assert data_sets.fingerprint(endless, ["*.bin"]) == whole
-    (tmp_path / "a.bin").write_bytes(b"changed")
-    assert data_sets.fingerprint(endless, ["*.bin"]) != whole
-
-
-@pytest.mark.parametrize("pattern", ["no-such-file", "*.none", "", "folder"])
-def test_a_pattern_without_a_file_is_refused(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "folder").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(Refused, match=r"data\.files names .* no such file"):
-        data_sets.matching([pattern])
+    return fingerprint.of(DataSet(part))
 
 
 # --- what a data function may return -------------------------------------------------------------------------------
@@ -253,7 +114,7 @@ def test_floating_point_numbers_become_float32(kind: str) -> None:
 def test_ways_to_say_the_same(result: Any) -> None:
     data = loaded(result)
     assert list(data.parts()) == ["train"]
-    assert data_sets.fingerprint(data) == print_of(X, Y)
+    assert fingerprint.of(data) == print_of(X, Y)
 
 
 def test_parts_by_name() -> None:
@@ -281,7 +142,7 @@ def noise() -> Any:
 
 def test_a_data_function_draws_from_its_own_streams() -> None:
     first = loaded(noise).train
-    assert data_sets.fingerprint(loaded(noise)) == print_of(*first)
+    assert fingerprint.of(loaded(noise)) == print_of(*first)
     by_numpy, by_python = loaded(noise, numpy=5).train, loaded(noise, python=5).train
     assert not np.array_equal(by_numpy[0], first[0])
     np.testing.assert_array_equal(by_numpy[1], first[1])
@@ -291,7 +152,7 @@ def test_a_data_function_draws_from_its_own_streams() -> None:
 
 @pytest.mark.parametrize("stream", ["split", "init", "dropout", "hash"])
 def test_other_streams_leave_it_alone(stream: str) -> None:
-    assert data_sets.fingerprint(loaded(noise, **{stream: 5})) == data_sets.fingerprint(loaded(noise))
+    assert fingerprint.of(loaded(noise, **{stream: 5})) == fingerprint.of(loaded(noise))
 
 
 def test_the_callers_generators_go_on_as_if_nothing_had_happened() -> None:
@@ -321,18 +182,18 @@ def test_tensorflow_draws_from_shuffle_and_augment() -> None:
     import tensorflow as tf
 
     tf.random.set_seed(99)
-    first = data_sets.fingerprint(loaded(tensorflow_noise))
+    first = fingerprint.of(loaded(tensorflow_noise))
     tf.random.set_seed(98)
     tf.random.uniform(())
-    assert data_sets.fingerprint(loaded(tensorflow_noise)) == first
-    assert len({data_sets.fingerprint(loaded(tensorflow_noise, **{s: 5})) for s in ("shuffle", "augment")} | {first}) == 3
+    assert fingerprint.of(loaded(tensorflow_noise)) == first
+    assert len({fingerprint.of(loaded(tensorflow_noise, **{s: 5})) for s in ("shuffle", "augment")} | {first}) == 3
 
 
 def test_a_call_that_brings_tensorflow_in_is_made_again_at_the_right_level(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only then does the level hold, and the bits are those of a process that had TensorFlow before."""
     import tensorflow
 
-    first = data_sets.fingerprint(loaded(tensorflow_noise))
+    first = fingerprint.of(loaded(tensorflow_noise))
     monkeypatch.delitem(sys.modules, "tensorflow")
     happened: list[str] = []
 
@@ -343,7 +204,7 @@ def test_a_call_that_brings_tensorflow_in_is_made_again_at_the_right_level(monke
 
     data = data_sets.load(call, SEEDS, lambda: happened.append("level"))
     assert happened == ["call", "level", "call"]
-    assert data_sets.fingerprint(data) == first
+    assert fingerprint.of(data) == first
 
 
 # --- split ---------------------------------------------------------------------------------------------------------
@@ -376,7 +237,7 @@ def test_a_split_is_a_partition(count: int, validation: float, test: float, seed
 def test_a_split_depends_on_its_seed_alone(count: int, test: float, seed: int) -> None:
     assume(round(test * count) > 0)
     once, again = (data_sets.split(numbered(count), 0.0, test, seed) for _ in range(2))
-    assert data_sets.fingerprint(once) == data_sets.fingerprint(again)
+    assert fingerprint.of(once) == fingerprint.of(again)
 
 
 def test_another_seed_holds_out_others() -> None:

@@ -13,6 +13,7 @@ import hashlib
 import os
 import typing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -119,6 +120,8 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
     # ${stream:7,init}: the stream's seed under a master seed
     OmegaConf.register_new_resolver("stream", seeds.derive, replace=True)
+    # ${absolute:~/x}: the same place whatever the working directory
+    OmegaConf.register_new_resolver("absolute", lambda path: str(Path(path).expanduser().absolute()), replace=True)
     # ${project:runs}: a path inside the project, whatever the working directory
     OmegaConf.register_new_resolver("project", lambda path="": str(project_root() / path), replace=True)
 

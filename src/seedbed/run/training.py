@@ -21,7 +21,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from seedbed import Refused
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, provenance, record
+from seedbed.run import determinism, fingerprint, provenance, record
 from seedbed.run import seeds as streams
 from seedbed.run.record import FINISHED, Record
 
@@ -209,9 +209,9 @@ def prepared(
         data = inputs.govern(data, seeds, config.training.shuffle)
     if known is not None:
         data = replace(data, fingerprint=known)
-    elif level["level"] != "off":  # its key is its own anyway
+    else:
         with streams.global_generators(seeds["python"], seeds["numpy"]):  # a ready-made pipeline may draw from them
-            found = data_sets.fingerprint(data, config.data.files, config.training.steps_per_epoch)
+            found = fingerprint.of(data, config.data.files, config.training.steps_per_epoch)
         data = replace(data, fingerprint=found)
     return data_sets.split(data, config.data.validation_split, config.data.test_split, seeds["split"])
 

@@ -1,0 +1,176 @@
+"""A data set's fingerprint: what it depends on, and what it doesn't."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import batches_of
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from seedbed import Refused
+from seedbed.run import data as data_sets
+from seedbed.run import determinism, fingerprint
+from seedbed.run import seeds as streams
+from seedbed.run.data import DataSet, Examples
+
+# derandomized: a test suite about repeatable results shouldn't have a verdict that depends on the day
+settings.register_profile("repeatable", deadline=None, max_examples=60, derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+SEEDS = {"master": 1, **{stream: streams.derive(1, stream) for stream in streams.STREAMS}}
+X, Y = np.arange(12, dtype="float32").reshape(6, 2), np.arange(6, dtype="int64")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def strict_process() -> None:
+    """TensorFlow takes its numbers of threads before its first operation: whatever test comes first in this process."""
+    switches = {"op_determinism": True, "tensor_float_32": False}
+    determinism.apply({"level": "strict", "environment": {}, "threads": {"intra_op": 1, "inter_op": 1}, **switches})
+
+
+dtypes = st.sampled_from(["float32", "int64", "int32", "uint8", "bool"])
+arrays = dtypes.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=3, max_side=4)))
+
+
+def loaded(result: Any, **seeds: int) -> DataSet:
+    """What `load` makes of a data function that returns `result`."""
+    return data_sets.load(lambda: result() if callable(result) else result, {**SEEDS, **seeds}, lambda: None)
+
+
+def print_of(*part: Any) -> str:
+    return fingerprint.of(DataSet(part))
+
+
+def test_the_fingerprint_can_be_computed_by_another_program() -> None:
+    expected = hashlib.sha256()
+    expected.update(b"part train\n" + b"<f4 (6, 2)\n" + X.tobytes() + b"<i8 (6,)\n" + Y.tobytes())
+    expected.update(b"part test\n" + b"<f4 (1, 2)\n" + X[:1].tobytes() + b"<i8 (1,)\n" + Y[:1].tobytes())
+    assert fingerprint.of(DataSet((X, Y), test=(X[:1], Y[:1]))) == expected.hexdigest()
+
+
+@given(arrays, st.data())
+def test_any_bit_changes_the_fingerprint(array: np.ndarray, data: st.DataObject) -> None:
+    flipped = bytearray(array.tobytes())
+    bit = data.draw(st.integers(0, 8 * len(flipped) - 1))
+    flipped[bit // 8] ^= 1 << (bit % 8)
+    other = np.frombuffer(bytes(flipped), array.dtype).reshape(array.shape)
+    assert print_of(other, Y) != print_of(array, Y)
+    assert print_of(Y, other) != print_of(Y, array)
+
+
+@given(arrays)
+def test_the_same_bytes_of_another_dtype_or_shape_are_other_data(array: np.ndarray) -> None:
+    assert print_of(array.view("uint8")) != print_of(array) or array.dtype == "uint8"
+    assert print_of(array[np.newaxis]) != print_of(array)
+    assert print_of(array[..., np.newaxis]) != print_of(array)
+
+
+@given(hnp.arrays("int32", hnp.array_shapes(min_dims=1, max_dims=2, min_side=2, max_side=5)), st.randoms(use_true_random=False))
+def test_the_order_of_the_examples_belongs_to_the_data(array: np.ndarray, shuffler: random.Random) -> None:
+    order = list(range(len(array)))
+    shuffler.shuffle(order)
+    assert (print_of(array[order]) == print_of(array)) == np.array_equal(array[order], array)
+
+
+@given(hnp.arrays("float32", hnp.array_shapes(min_dims=2, max_dims=3, max_side=4), elements=st.floats(-1, 1, width=32)))
+def test_how_an_array_lies_in_memory_does_not_count(array: np.ndarray) -> None:
+    assert print_of(np.asfortranarray(array)) == print_of(array)
+    assert print_of(np.repeat(array, 2, axis=0)[::2]) == print_of(array)
+
+
+@given(st.lists(st.text(max_size=3), min_size=1, max_size=3), st.lists(st.text(max_size=3), min_size=1, max_size=3))
+@example(["a\0b", "c"], ["a", "b\0c"])
+def test_other_texts_are_other_data(one: list[str], other: list[str]) -> None:
+    assert (print_of(np.array(one)) == print_of(np.array(other))) == (np.array(one).tolist() == np.array(other).tolist())
+
+
+def test_what_compares_equal_can_be_other_data() -> None:
+    assert print_of(np.array([0.0], "float32")) != print_of(np.array([-0.0], "float32"))
+    assert print_of(np.array([1], "int64")) != print_of(np.array([1.0], "float64"))
+
+
+def test_the_place_of_an_array_belongs_to_the_data() -> None:
+    held = DataSet((X[:4], Y[:4]), validation=(X[4:], Y[4:]))
+    prints = {
+        fingerprint.of(held),
+        fingerprint.of(DataSet((X[:4], Y[:4]), test=(X[4:], Y[4:]))),
+        fingerprint.of(DataSet((X[:5], Y[:5]), validation=(X[5:], Y[5:]))),
+        print_of(X, Y),
+        print_of(Y, X),
+    }
+    assert len(prints) == 5
+    assert print_of({"left": X, "right": Y}) != print_of({"left": Y, "right": X})
+
+
+def test_bytes_that_are_no_text_have_a_fingerprint() -> None:
+    """Undecoded pictures in a pipeline, say: tf.string tensors come out of TensorFlow as objects of bytes."""
+    one, other = (np.array([b"\xff\xd8" + end], dtype=object) for end in (b"1", b"2"))
+    assert print_of(one) != print_of(other)
+
+
+def pictures(folder: Path, *contents: bytes) -> Examples:
+    folder.mkdir()
+    files = [folder / f"{i}.png" for i in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
+    labels = np.arange(len(files))
+    return Examples((np.array([str(file) for file in files]), labels), load=lambda file, label: (file, label), files=files)
+
+
+def test_files_count_by_what_they_hold_and_not_by_where_they_lie(tmp_path: Path) -> None:
+    here = fingerprint.of(DataSet(pictures(tmp_path / "here", b"one", b"two")))
+    assert fingerprint.of(DataSet(pictures(tmp_path / "there", b"one", b"two"))) == here
+    assert fingerprint.of(DataSet(pictures(tmp_path / "changed", b"one", b"twO"))) != here
+    assert fingerprint.of(DataSet(pictures(tmp_path / "swapped", b"two", b"one"))) != here
+
+
+def test_labels_of_files_count(tmp_path: Path) -> None:
+    part = pictures(tmp_path / "pictures", b"one", b"two")
+    relabelled = Examples((part.items[0], part.items[1][::-1]), part.load, files=part.files)
+    assert fingerprint.of(DataSet(relabelled)) != fingerprint.of(DataSet(part))
+
+
+def test_items_without_files_count_by_their_values() -> None:
+    def of(*names: str) -> str:
+        return fingerprint.of(DataSet(Examples(np.array(names), load=lambda name: name)))
+
+    assert of("a", "b") == of("a", "b") != of("b", "a")
+
+
+def test_a_pipeline_counts_by_its_batches() -> None:
+    assert fingerprint.of(DataSet(batches_of(1, 2, 3))) == fingerprint.of(DataSet(batches_of(1, 2, 3)))
+    assert fingerprint.of(DataSet(batches_of(1, 2, 3))) != fingerprint.of(DataSet(batches_of(1, 3, 2)))
+
+
+def test_an_endless_pipeline_needs_steps() -> None:
+    endless = DataSet(batches_of(1, 2, 3, 4).repeat())
+    with pytest.raises(Refused, match=r"no end.*training\.steps_per_epoch"):
+        fingerprint.of(endless)
+    assert fingerprint.of(endless, steps=2) == fingerprint.of(DataSet(batches_of(1, 2, 3, 4)))
+
+
+def test_named_files_stand_for_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b.bin", "a.bin", "c.txt"):
+        (tmp_path / name).write_bytes(name.encode())
+    endless = DataSet(batches_of(1).repeat())
+    whole = fingerprint.of(endless, [str(tmp_path / "*.bin")])
+    assert fingerprint.of(DataSet(batches_of(7)), [str(tmp_path / "a.bin"), str(tmp_path / "b.bin")]) == whole
+    monkeypatch.chdir(tmp_path)
+    assert fingerprint.of(endless, ["*.bin"]) == whole
+    (tmp_path / "a.bin").write_bytes(b"changed")
+    assert fingerprint.of(endless, ["*.bin"]) != whole
+
+
+@pytest.mark.parametrize("pattern", ["no-such-file", "*.none", "", "folder"])
+def test_a_pattern_without_a_file_is_refused(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match=r"data\.files names .* no such file"):
+        fingerprint.matching([pattern])
