@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from seedbed import cli, tracking
+from seedbed import cli, notes, tracking
 from seedbed.run import training
 from seedbed.run.record import FINISHED, RUNNING, Record
 
@@ -196,9 +196,9 @@ def test_a_run_that_grows_has_each_epoch_once(record: Record, uri: str) -> None:
         assert client(uri).get_run(run_id).info.status == "RUNNING"
         record.append_epoch(row["epoch"], row["metrics"])
     record.update(**final)
-    assert not tracking.is_complete(record, uri)
+    assert not notes.is_complete(record, uri)
     assert tracking.push(record, uri, "seedbed") == run_id
-    assert tracking.is_complete(record, uri)
+    assert notes.is_complete(record, uri)
     assert steps(uri, run_id, "loss") == list(range(EPOCHS))
     assert len(runs_of(uri)) == 1
 
@@ -243,7 +243,7 @@ def test_a_crash_while_the_model_is_sent_leaves_one_model(record: Record, uri: s
     in_the_way.touch()  # a file where the folder of models should be: the upload fails
     with pytest.raises(Exception, match=r"models|directory|File"):
         tracking.push(record, uri, "seedbed")
-    assert not tracking.is_complete(record, uri)
+    assert not notes.is_complete(record, uri)
     in_the_way.unlink()
     tracking.push(record, uri, "seedbed")
     found = client(uri).search_logged_models([client(uri).get_experiment_by_name("seedbed").experiment_id])
@@ -262,14 +262,14 @@ def test_an_old_reading_of_a_record_takes_nothing_back(record: Record, uri: str)
     for gone in (False, True):
         tracking.push(old, uri, "seedbed", gone=gone)
         assert client(uri).get_run(run_id).info.status == "FINISHED"
-        assert tracking.is_complete(Record.read(record.path), uri)
+        assert notes.is_complete(Record.read(record.path), uri)
 
 
 def test_a_note_about_a_former_record_is_not_believed(record: Record, uri: str) -> None:
     """A failed run is trained again in the same folder, while what followed the first one still writes its note there."""
     first = tracking.push(record, uri, "seedbed")
     record.update(id="0" * 32)
-    assert not tracking.is_complete(record, uri)
+    assert not notes.is_complete(record, uri)
     assert tracking.push(record, uri, "seedbed") != first
 
 
@@ -285,7 +285,7 @@ def test_a_failed_run_is_failed_in_mlflow(config: Callable[..., Any], uri: str) 
     assert run.info.status == "FAILED"
     assert "learning rate" in run.data.tags["seedbed.error"]
     assert steps(uri, run.info.run_id, "loss") == list(range(len(record.history())))
-    assert tracking.is_complete(record, uri)
+    assert notes.is_complete(record, uri)
 
 
 def test_an_interrupted_run_that_goes_on_is_one_run(
@@ -385,9 +385,9 @@ def test_follow_sends_epochs_as_they_happen(record: Record, uri: str) -> None:
     whole = grown(record, 1)
     following = Following(uri)
     following.tell(record)
-    until(lambda: tracking.state(record, uri).get("epochs") == 1)
+    until(lambda: notes.state(record, uri).get("epochs") == 1)
     record.append_epoch(1, whole[1]["metrics"])
-    until(lambda: tracking.state(record, uri).get("epochs") == 2)
+    until(lambda: notes.state(record, uri).get("epochs") == 2)
     (run,) = runs_of(uri)
     assert run.info.status == "RUNNING"
     assert steps(uri, run.info.run_id, "loss") == [0, 1]
@@ -395,7 +395,7 @@ def test_follow_sends_epochs_as_they_happen(record: Record, uri: str) -> None:
         record.append_epoch(row["epoch"], row["metrics"])
     record.update(**final)
     following.end()
-    assert tracking.is_complete(record, uri)
+    assert notes.is_complete(record, uri)
     assert steps(uri, run.info.run_id, "loss") == list(range(EPOCHS))
 
 
@@ -403,7 +403,7 @@ def test_follow_says_so_when_its_trainer_was_killed(record: Record, uri: str) ->
     grown(record, 2)
     following = Following(uri)
     following.tell(record)
-    until(lambda: tracking.state(record, uri).get("epochs") == 2)
+    until(lambda: notes.state(record, uri).get("epochs") == 2)
     following.end()
     (run,) = runs_of(uri)
     assert run.info.status == "KILLED"
@@ -427,8 +427,8 @@ def test_a_store_that_cannot_be_opened_is_noted(record: Record, tmp_path: Path) 
     following = Following(uri)
     following.tell(record)
     following.end()
-    assert "not a database" in tracking.state(record, uri)["error"]
-    assert not tracking.is_complete(record, uri)
+    assert "not a database" in notes.state(record, uri)["error"]
+    assert not notes.is_complete(record, uri)
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ def test_a_store_that_cannot_be_opened_is_noted(record: Record, tmp_path: Path) 
     ],
 )
 def test_an_address_is_shown_without_its_password(uri: str, shown: str) -> None:
-    assert tracking.address(uri) == shown
+    assert notes.address(uri) == shown
 
 
 def test_no_password_is_written_or_printed(record: Record, capfd: pytest.CaptureFixture[str]) -> None:
@@ -454,7 +454,7 @@ def test_no_password_is_written_or_printed(record: Record, capfd: pytest.Capture
     following = Following(uri)
     following.tell(record)
     following.end()
-    assert tracking.state(record, uri)["error"]
+    assert notes.state(record, uri)["error"]
     assert cli.main(["sync", "--uri", uri, "--runs", str(record.path.parent)]) == 1
     printed = capfd.readouterr()
     assert "was not taken" in printed.err
@@ -463,12 +463,12 @@ def test_no_password_is_written_or_printed(record: Record, capfd: pytest.Capture
 
 
 def test_two_accounts_at_one_server_are_two_stores(record: Record) -> None:
-    notes = {}
+    kept = {}
     for account in ("a:1", "b:2"):
         uri = f"http://{account}@127.0.0.1:9"
-        tracking._note(record, uri, run_id=account)
-        notes[account] = tracking.state(record, uri)["run_id"]
-    assert notes == {"a:1": "a:1", "b:2": "b:2"}
+        notes.note(record, uri, run_id=account)
+        kept[account] = notes.state(record, uri)["run_id"]
+    assert kept == {"a:1": "a:1", "b:2": "b:2"}
     assert len(json.loads((record.path / "tracking.json").read_text())) == 2
 
 

@@ -7,8 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 from seedbed import Refused, __version__, project_root
@@ -66,6 +66,7 @@ def main(argv: list[str]) -> int:
 
 def train(argv: list[str]) -> int:
     """`seedbed train`: compose the config with Hydra, put the right process in place, run, print."""
+    from seedbed import follower
     from seedbed.run import process, training
 
     as_json = "--json" in argv
@@ -91,7 +92,7 @@ def train(argv: list[str]) -> int:
         process.replace(needed, again, entropy, config.determinism.level)
         # with --json, whatever libraries and the user's code print goes to standard error
         quiet_out = redirect_stdout(sys.stderr) if as_json else nullcontext()
-        with quiet_out, _following(config.tracking, config.runs) as tell:
+        with quiet_out, follower.following(config.tracking, config.runs, _say) as tell:
             record = training.run(config, entropy, said=_say, started=lambda found: tell(found.path), progress=sys.stderr.isatty())
         status = _report(record, config, as_json)
 
@@ -152,58 +153,6 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
 
 
-@contextmanager
-def _following(tracking: Any, runs: str) -> Iterator[Callable[[Any], None]]:
-    """A process that copies the record into MLflow as it grows; it is told the record's path once there is one."""
-    if not tracking.uri:
-        yield lambda path: None
-        return
-    from pathlib import Path
-
-    from seedbed.run.process import REPLACED
-    from seedbed.run.record import Record
-    from seedbed.tracking import is_complete
-
-    log = Path(runs).expanduser() / "tracking.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if name != REPLACED} | {"SEEDBED_TRACKING_URI": str(tracking.uri)}
-    with log.open("a") as output:
-        # its own session: Ctrl-C is for the training, and what the training leaves is still to be sent
-        follower = subprocess.Popen(
-            [sys.executable, "-m", "seedbed", "sync", "--follow", "--experiment", tracking.experiment],
-            stdin=subprocess.PIPE, stdout=output, stderr=output, env=env, text=True, start_new_session=True,
-        )  # fmt: skip
-    assert follower.stdin is not None
-    told = None
-
-    def tell(path: Any) -> None:
-        nonlocal told
-        told = path
-        try:
-            follower.stdin.write(f"{path}\n")  # type: ignore[union-attr]
-            follower.stdin.flush()  # type: ignore[union-attr]
-        except BrokenPipeError:
-            _say(f"Tracking ended early; see {log}. The record is complete all the same: `seedbed sync` sends it.")
-
-    try:
-        yield tell
-    finally:
-        with suppress(BrokenPipeError):
-            follower.stdin.close()
-        if told is None or is_complete(Record.read(told), str(tracking.uri)):
-            follower.kill()  # nothing to send: nobody waits for MLflow's import
-        else:
-            _wait_for(follower, tracking)
-
-
-def _wait_for(follower: subprocess.Popen[str], tracking: Any) -> None:
-    """Wait until the record is in MLflow, its server has failed, or `wait_seconds` are over."""
-    try:
-        follower.wait(timeout=tracking.wait_seconds)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        _say(f"MLflow has not taken everything within tracking.wait_seconds={tracking.wait_seconds:g}; it goes on in the background.")
-
-
 def _report(record: Any, config: Any, as_json: bool) -> int:
     from seedbed import show
 
@@ -233,7 +182,7 @@ def sync(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     from pathlib import Path
 
-    from seedbed import tracking
+    from seedbed import notes, tracking
     from seedbed.run import record as records
 
     runs = Path(options.runs) if options.runs else project_root() / "runs"
@@ -248,18 +197,18 @@ def sync(argv: list[str]) -> int:
     sent, failed = [], {}
     for one in found:
         try:
-            if tracking.is_complete(one, uri) and not tracking.is_lost(one, uri):
+            if notes.is_complete(one, uri) and not tracking.is_lost(one, uri):
                 continue
             tracking.push(one, uri, options.experiment, gone=not records.is_held(runs, one.key))
             sent.append(one.key)
         except Exception as error:
-            failed[one.key] = tracking.reason(error, uri)
+            failed[one.key] = notes.reason(error, uri)
             if not tracking.answers(uri):
                 break  # the next would wait for the same server
     if options.json:
         print(json.dumps({"records": len(found), "sent": sent, "failed": failed}))
     else:
-        print(f"{len(found)} records, {len(sent)} sent to {tracking.address(uri)}.")
+        print(f"{len(found)} records, {len(sent)} sent to {notes.address(uri)}.")
     for key, why in failed.items():
         print(
             f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.",

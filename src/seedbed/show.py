@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from seedbed import notes
 from seedbed.run.record import Record
 
 
@@ -16,9 +17,7 @@ def tracked(record: Record, uri: str | None) -> dict[str, Any]:
     """What MLflow has of a record: run_id, status, error (from the note beside the record; no MLflow is imported)."""
     if uri is None:
         return {}
-    from seedbed import tracking
-
-    return tracking.state(record, uri)
+    return notes.state(record, uri)
 
 
 def run(record: Record, uri: str | None, sent: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ MLflow's import and its first migration, and a server that is slow or gone costs
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -19,13 +18,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import yaml
 from filelock import FileLock
 
-from seedbed import Refused
-from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, write_atomically
+from seedbed import Refused, notes
+from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record
 
 # A request that a server doesn't answer is given up after this; `seedbed sync` sends it later.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
@@ -40,35 +38,6 @@ MODEL = "model"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page shows training runs first, and not prompts and traces
 
 
-def address(uri: str) -> str:
-    """`uri` as it may be shown and kept: without account, password and query, which may hold one."""
-    parts = urlsplit(uri)
-    if not parts.query and "@" not in parts.netloc:
-        return uri
-    _, at, host = parts.netloc.rpartition("@")
-    shown = urlunsplit(parts._replace(netloc=f"…@{host}" if at else host, query=""))
-    return shown if "///" not in uri or parts.netloc else f"{parts.scheme}:///{parts.path.removeprefix('/')}"
-
-
-def reason(error: Exception, uri: str) -> str:
-    """An error in a line that may be shown and kept: MLflow's messages quote the whole address."""
-    text = f"{type(error).__name__}: {error}"
-    parts = urlsplit(uri)
-    for secret in (parts.netloc.rpartition("@")[0], parts.password, unquote(parts.password or ""), parts.query):
-        text = text.replace(secret, "…") if secret else text
-    return text[:500]
-
-
-def state(record: Record, uri: str) -> dict[str, Any]:
-    """What has been sent of a record to `uri`: run_id, epochs, status, error."""
-    found: dict[str, Any] = _states(record).get(_name(uri), {})
-    return found if found.get("record") == record.id else {}  # not the note about a failed run that was here before
-
-
-def is_complete(record: Record, uri: str) -> bool:
-    return state(record, uri).get("status") == record.status != RUNNING
-
-
 def push(record: Record, uri: str, experiment: str, gone: bool = False) -> str:
     """Send what `uri` doesn't have of a record, and return MLflow's run id; twice is harmless.
 
@@ -81,13 +50,13 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False) -> str:
     with FileLock(record.path / ".tracking.lock"), store_lock(uri):
         record = Record.read(record.path)  # it may have ended, and been sent, since the caller read it
         client = MlflowClient(uri)
-        sent = state(record, uri)
+        sent = notes.state(record, uri)
         run_id = sent.get("run_id")
         if run_id is None or not _is_there(client, run_id):
             run_id, sent = _find_or_create(client, record, uri, experiment), {"most": 1 << 62}
             _log_params(client, record, run_id)  # also where it was found: who made it may have died right after that
             _log_data(client, record, run_id)
-            _note(record, uri, run_id=run_id, epochs=0, most=sent["most"], resumed=0, status=None, error=None)
+            notes.note(record, uri, run_id=run_id, epochs=0, most=sent["most"], resumed=0, status=None, error=None)
         if record.status == RUNNING and not gone and sent.get("status") != RUNNING:
             client.update_run(run_id, status="RUNNING")  # a killed run goes on
         epochs = _log_epochs(client, record, run_id, sent)
@@ -98,7 +67,7 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False) -> str:
         elif gone:
             status = "gone"
             client.set_terminated(run_id, "KILLED")
-        _note(record, uri, run_id=run_id, **epochs, status=status, error=None)
+        notes.note(record, uri, run_id=run_id, **epochs, status=status, error=None)
         return str(run_id)
 
 
@@ -121,7 +90,7 @@ def follow(lines: IO[str], uri: str, experiment: str, every: float = 1.0) -> Non
         except Exception as error:  # whatever a server can do; the record is safe and `sync` sends it later
             failures += 1
             with suppress(OSError):  # a full disk
-                _note(record, uri, error=reason(error, uri))
+                notes.note(record, uri, error=notes.reason(error, uri))
         over = record.status != RUNNING or not trainer
         if over and (failures == 0 or failures > 1):
             return
@@ -186,7 +155,7 @@ def is_lost(record: Record, uri: str) -> bool:
     """Whether `uri` has never heard of the run that was sent there: another store, or a new one. Not: deleted in MLflow."""
     from mlflow import MlflowClient
 
-    run_id = state(record, uri).get("run_id")
+    run_id = notes.state(record, uri).get("run_id")
     with store_lock(uri):
         return run_id is None or not _is_there(MlflowClient(uri), run_id, ("active", "deleted"))
 
@@ -353,23 +322,3 @@ def _log_model(client: Any, record: Record, run_id: str) -> None:
     from mlflow.entities import LoggedModelOutput
 
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-
-
-def _states(record: Record) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((record.path / "tracking.json").read_text())
-        return found
-    except (OSError, ValueError):
-        return {}
-
-
-def _name(uri: str) -> str:
-    """A store's name in tracking.json: its address without a password, and a hash where that leaves something out."""
-    shown = address(uri)
-    return shown if shown == uri else f"{shown}#{hashlib.sha256(uri.encode()).hexdigest()[:12]}"
-
-
-def _note(record: Record, uri: str, **values: Any) -> None:
-    states = _states(record)
-    states[_name(uri)] = {"record": record.id, **state(record, uri), **values}
-    write_atomically(record.path / "tracking.json", json.dumps(states, indent=1))

@@ -17,7 +17,7 @@ import pytest
 from conftest import OUTSIDE
 from end_to_end.gate import GATE, until
 
-from seedbed import tracking
+from seedbed import notes, tracking
 from seedbed.run import training
 from seedbed.run.record import Record, all_records
 
@@ -54,7 +54,7 @@ def test_ten_runs_at_once_on_a_new_store_lose_nothing(tmp_path: Path) -> None:
     records = {record.seeds["master"]: record for record in all_records(runs)}
     assert sorted(records) == list(range(10))
 
-    until(lambda: all(tracking.is_complete(record, uri) for record in records.values()), 120)
+    until(lambda: all(notes.is_complete(record, uri) for record in records.values()), 120)
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)

@@ -103,10 +103,10 @@ def ended(process: subprocess.Popen[str], seconds: float = 200) -> dict[str, Any
 
 
 def sent(runs: Path, uri: str) -> str | None:
-    from seedbed import tracking
+    from seedbed import notes
 
     (record,) = all_records(runs)
-    return tracking.state(record, uri).get("status")
+    return notes.state(record, uri).get("status")
 
 
 def followers(runs: Path, uri: str) -> list[int]:

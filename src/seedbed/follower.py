@@ -1,0 +1,61 @@
+"""The process that copies a record into MLflow while it grows: started before TensorFlow is imported, waited for at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from seedbed import notes
+from seedbed.run.process import REPLACED
+from seedbed.run.record import Record
+
+
+@contextmanager
+def following(tracking: Any, runs: str, said: Callable[[str], None]) -> Iterator[Callable[[Any], None]]:
+    """A process that copies the record into MLflow as it grows; it is told the record's path once there is one."""
+    if not tracking.uri:
+        yield lambda path: None
+        return
+    log = Path(runs).expanduser() / "tracking.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    env = {name: value for name, value in os.environ.items() if name != REPLACED} | {"SEEDBED_TRACKING_URI": str(tracking.uri)}
+    with log.open("a") as output:
+        # its own session: Ctrl-C is for the training, and what the training leaves is still to be sent
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "seedbed", "sync", "--follow", "--experiment", tracking.experiment],
+            stdin=subprocess.PIPE, stdout=output, stderr=output, env=env, text=True, start_new_session=True,
+        )  # fmt: skip
+    assert follower.stdin is not None
+    told = None
+
+    def tell(path: Any) -> None:
+        nonlocal told
+        told = path
+        try:
+            follower.stdin.write(f"{path}\n")  # type: ignore[union-attr]
+            follower.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            said(f"Tracking ended early; see {log}. The record is complete all the same: `seedbed sync` sends it.")
+
+    try:
+        yield tell
+    finally:
+        with suppress(BrokenPipeError):
+            follower.stdin.close()
+        if told is None or notes.is_complete(Record.read(told), str(tracking.uri)):
+            follower.kill()  # nothing to send: nobody waits for MLflow's import
+        else:
+            _wait_for(follower, tracking, said)
+
+
+def _wait_for(follower: subprocess.Popen[str], tracking: Any, said: Callable[[str], None]) -> None:
+    """Wait until the record is in MLflow, its server has failed, or `wait_seconds` are over."""
+    try:
+        follower.wait(timeout=tracking.wait_seconds)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        said(f"MLflow has not taken everything within tracking.wait_seconds={tracking.wait_seconds:g}; it goes on in the background.")
