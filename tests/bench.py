@@ -34,7 +34,7 @@ CNN = """
 import json, sys, time
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from seedbed.run import config, determinism, training
+from seedbed.run import config, determinism, targets, training
 config.register()
 with initialize_config_dir(sys.argv[1], version_base="1.3"):
     cfg = compose("train", ["experiment=digits_cnn", f"training.epochs={sys.argv[2]}"])
@@ -42,7 +42,7 @@ level = OmegaConf.to_container(cfg.determinism, resolve=True)
 determinism.apply(level)
 from seedbed.run import building
 seeds = training.resolved_seeds(cfg, None)
-data = training.prepared(cfg, training.target(cfg.data.source, "data.source"), seeds, level)
+data = training.prepared(cfg, targets.target(cfg.data.source, "data.source"), seeds, level)
 model = building.build(cfg, seeds, data)
 begun = time.perf_counter()
 model.fit(*data.train, batch_size=32, epochs=cfg.training.epochs, validation_data=data.validation, verbose=0)
@@ -53,7 +53,7 @@ print(time.perf_counter() - begun)
 def bare(script: str, *words: str) -> str:
     """Run a script in a fresh process at level strict; what it printed."""
     strict = {"PYTHONHASHSEED": "0", "TF_DETERMINISTIC_OPS": "1", "TF_CUDNN_USE_AUTOTUNE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-              "TF_ENABLE_ONEDNN_OPTS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if words else {}  # fmt: skip
+              "TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": "tensorflow", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if words else {}  # fmt: skip
     done = subprocess.run([sys.executable, "-c", script, *words], env={**os.environ, **strict}, capture_output=True, text=True, check=True)
     return done.stdout.split()[-1]
 

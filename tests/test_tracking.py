@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from seedbed import cli, notes, tracking
-from seedbed.run import training
+from seedbed.run import targets, training
 from seedbed.run.record import FINISHED, RUNNING, Record
 
 EPOCHS = 4
@@ -152,7 +152,7 @@ def test_the_model_loads_and_predicts_the_same_bits(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     model = mlflow.keras.load_model(address.format(run_id=run_id, model_id=output.model_id))
     config = original[1]
-    call = training.target(config.data.source, "data.source")
+    call = targets.target(config.data.source, "data.source")
     data = training.prepared(config, call, record.seeds, record.inputs["determinism"])
     predictions = model.predict(inputs.held_out(data.test, config.training.batch_size), verbose=0)
     assert digest.arrays(data_sets.flat(predictions)) == record.digests["predictions"]

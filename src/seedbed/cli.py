@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
@@ -89,12 +91,14 @@ def train(argv: list[str]) -> int:
         level: Any = OmegaConf.to_container(config.determinism, resolve=True)
         needed = level["environment"] | {"PYTHONHASHSEED": str(seeds["hash"])}
         again = ["train", *argv, f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}"]
+        os.chdir(hydra.runtime.cwd)  # hydra.job.chdir=true: what was said on the command line counts from there
         process.replace(needed, again, entropy, config.determinism.level)
+        os.chdir(hydra.runtime.output_dir if hydra.job.chdir else hydra.runtime.cwd)
         # with --json, whatever libraries and the user's code print goes to standard error
         quiet_out = redirect_stdout(sys.stderr) if as_json else nullcontext()
         with quiet_out, follower.following(config.tracking, config.runs, _say) as tell:
             record = training.run(config, entropy, said=_say, started=lambda found: tell(found.path), progress=sys.stderr.isatty())
-        status = _report(record, config, as_json)
+        status = _report(record, config, hydra.overrides.task, as_json)
 
     _hydra(job, hydra_argv)
     return status
@@ -126,13 +130,43 @@ def _hydra(job: Callable[[Any], None], argv: list[str]) -> None:
         raise failed[0]
 
 
+def _composed() -> Any:
+    """The config as `seedbed train` would have it, without any overrides."""
+    from hydra import compose, initialize_config_dir
+
+    from seedbed.run import config
+
+    config.register()
+    with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
+        return compose("train")
+
+
 def _child(hydra: Any, argv: list[str]) -> int:
     """One job of a multirun, in a process of its own: hash seed and thread numbers can differ from job to job."""
+    from seedbed.run import process
+
     flags = [word for flag in _flags(argv)[0] if flag[0].split("=")[0] in ("--json", *WHERE) for word in flag]
     overrides = [word for word in hydra.overrides.task if not word.startswith("hydra.")]
     where = [f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}", "hydra.mode=RUN"]
     sys.stdout.flush()
-    return subprocess.run([sys.executable, "-m", "seedbed", "train", *flags, *overrides, *where]).returncode
+    job = subprocess.Popen([*process.COMMAND, "train", *flags, *overrides, *where])
+    # Ctrl-C reaches the job by itself, and SIGTERM by us; either way it is waited for, since it writes a checkpoint first
+    stopped: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        stopped.append(number)
+        if number == signal.SIGTERM:
+            job.send_signal(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        code = job.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stopped:
+        raise SystemExit(128 + stopped[0])  # the jobs after this one are not begun
+    return code if code >= 0 else 128 - code
 
 
 def _flags(argv: list[str]) -> tuple[list[list[str]], list[str]]:
@@ -153,7 +187,7 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
 
 
-def _report(record: Any, config: Any, as_json: bool) -> int:
+def _report(record: Any, config: Any, overrides: Sequence[str], as_json: bool) -> int:
     from seedbed import show
 
     uri = str(config.tracking.uri) if config.tracking.uri else None
@@ -162,7 +196,7 @@ def _report(record: Any, config: Any, as_json: bool) -> int:
         print(json.dumps({**record.summary(), "mlflow_run_id": sent.get("run_id")}), flush=True)
         show.failure(record)
     else:
-        show.run(record, uri, sent)
+        show.run(record, uri, sent, overrides)
     if record.status == "finished":
         return 1 if record.agrees is False else 0
     if record.status == "interrupted":
@@ -174,8 +208,8 @@ def sync(argv: list[str]) -> int:
     """`seedbed sync`: push every record, or the named ones, to MLflow."""
     parser = argparse.ArgumentParser("seedbed sync", description=VERBS["sync"])
     parser.add_argument("key", nargs="*", help="records to send, by key or its beginning; all of them if none is named")
-    parser.add_argument("--uri", help="MLflow's address; MLFLOW_TRACKING_URI, else the local store, if not given")
-    parser.add_argument("--experiment", default="seedbed")
+    parser.add_argument("--uri", help="MLflow's address; if not given, where each run was to be sent, else what the config says")
+    parser.add_argument("--experiment", help="in MLflow; if not given, the one that each run was to be in")
     parser.add_argument("--runs", help="the folder of records")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)
@@ -185,30 +219,36 @@ def sync(argv: list[str]) -> int:
     from seedbed import notes, tracking
     from seedbed.run import record as records
 
-    runs = Path(options.runs) if options.runs else project_root() / "runs"
-    uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
-    uri = uri or f"sqlite:///{runs.absolute()}/mlflow/mlflow.db"
+    uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI")
     if options.follow:
-        tracking.follow(sys.stdin, uri, options.experiment)
+        tracking.follow(sys.stdin, str(uri), options.experiment)
         return 0
+    config = _composed()
+    runs = Path(options.runs or config.runs).expanduser()
+    if options.runs and not runs.is_dir():
+        raise Refused(f"--runs {runs}: there is no such folder.")
     found = [r for r in records.all_records(runs) if not options.key or any(r.key.startswith(key) for key in options.key)]
     if options.key and not found:
         raise Refused(f"No record under {runs} begins with {' or '.join(options.key)}.")
-    sent, failed = [], {}
+    usual = uri or str(config.tracking.uri or f"sqlite:///{runs.absolute()}/mlflow/mlflow.db")
+    sent, failed, silent = set(), {}, set()
     for one in found:
-        try:
-            if notes.is_complete(one, uri) and not tracking.is_lost(one, uri):
-                continue
-            tracking.push(one, uri, options.experiment, gone=not records.is_held(runs, one.key))
-            sent.append(one.key)
-        except Exception as error:
-            failed[one.key] = notes.reason(error, uri)
-            if not tracking.answers(uri):
-                break  # the next would wait for the same server
+        # to where its run was to be sent, if that can be known, else to where runs are sent now
+        for place in [uri] if uri else notes.waiting(one) or [usual]:
+            try:
+                if place in silent or (notes.is_complete(one, place) and not tracking.is_lost(one, place)):
+                    continue
+                experiment = options.experiment or one.config()["tracking"]["experiment"]
+                tracking.push(one, place, experiment, gone=not records.is_held(runs, one.key))
+                sent.add(one.key)
+            except Exception as error:
+                failed[one.key] = notes.reason(error, place)
+                if not tracking.answers(place):
+                    silent.add(place)  # the next would wait for the same server
     if options.json:
-        print(json.dumps({"records": len(found), "sent": sent, "failed": failed}))
+        print(json.dumps({"records": len(found), "sent": sorted(sent), "failed": failed}))
     else:
-        print(f"{len(found)} records, {len(sent)} sent to {notes.address(uri)}.")
+        print(f"{len(found)} records, {len(sent)} sent to MLflow ({notes.address(usual)}, or where their runs were to go).")
     for key, why in failed.items():
         print(
             f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.",
@@ -253,6 +293,9 @@ def _refusal(error: BaseException) -> str | None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    frames = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, OSError) and any(name in ("hydra.core.utils", "seedbed.follower") for name in frames):
+        return f"Records can't be kept: {error}. Say a folder that can be written to: runs=DIR."
     at: BaseException | None = error
     seen: set[int] = set()  # chains of exceptions can be circles
     while at is not None and id(at) not in seen:  # a Refused inside a resolver comes wrapped
@@ -265,10 +308,7 @@ def _refusal(error: BaseException) -> str | None:
         if error.__cause__ is not None and str(error.__cause__) not in lines[0]:
             lines.append(str(error.__cause__).strip())
         return "\n".join(lines) + "\n`seedbed train --cfg job` shows the config, `seedbed train --help` what can be chosen."
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    if frame is not None and str(frame.tb_frame.f_globals.get("__name__")).split(".")[0] in ("hydra", "omegaconf"):
+    if frames and frames[-1].split(".")[0] in ("hydra", "omegaconf"):
         given = " ".join(sys.argv[1:])
         return f"{error}\nGiven: {given}\n`seedbed train --cfg job` shows the config, `seedbed train --help` what can be chosen."
     return None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from seedbed import notes
-from seedbed.run.process import REPLACED
+from seedbed.run.process import COMMAND, REPLACED
 from seedbed.run.record import Record
 
 
@@ -27,7 +26,7 @@ def following(tracking: Any, runs: str, said: Callable[[str], None]) -> Iterator
     with log.open("a") as output:
         # its own session: Ctrl-C is for the training, and what the training leaves is still to be sent
         follower = subprocess.Popen(
-            [sys.executable, "-m", "seedbed", "sync", "--follow", "--experiment", tracking.experiment],
+            [*COMMAND, "sync", "--follow", "--experiment", tracking.experiment],
             stdin=subprocess.PIPE, stdout=output, stderr=output, env=env, text=True, start_new_session=True,
         )  # fmt: skip
     assert follower.stdin is not None

@@ -58,7 +58,7 @@ def _tried(level: dict[str, Any], seeds: dict[str, int]) -> tuple[bool, list[str
         return False, [str(error)]
     env = {name: value for name, value in os.environ.items() if needed.get(name, value) is not None}
     env |= {name: value for name, value in needed.items() if value is not None}
-    done = subprocess.run([sys.executable, "-c", PROBE, json.dumps(level)], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", PROBE, json.dumps(level)], env=env, capture_output=True, text=True)
     if done.returncode != 0:
         return False, [(done.stderr.strip().splitlines() or ["the probe ended without a word"])[-1]]
     threads = level["threads"]["intra_op"] or f"as many as cores ({provenance.cores()})"

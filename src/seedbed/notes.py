@@ -39,6 +39,11 @@ def is_complete(record: Record, uri: str) -> bool:
     return state(record, uri).get("status") == record.status != RUNNING
 
 
+def waiting(record: Record) -> list[str]:
+    """The addresses to which the record was to be sent and isn't; one that holds a password is not known any more."""
+    return [name for name in _all(record) if "#" not in name and not is_complete(record, name)]
+
+
 def _all(record: Record) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((record.path / "tracking.json").read_text())

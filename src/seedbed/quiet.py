@@ -12,13 +12,17 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import ModuleType
 
 NOISE = re.compile(
     rb"All log messages before absl::InitializeLog|oneDNN custom operations are on|cpu_feature_guard\.cc|^To enable the following instr"
 )
+
+
+# Contexts to import TensorFlow in; `seedbed.run.data` has one while a data function runs.
+AROUND: list[Callable[[], AbstractContextManager[None]]] = []
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -33,8 +37,11 @@ class _Finder(importlib.abc.MetaPathFinder):
             execute = spec.loader.exec_module
 
             def quietly(module: ModuleType) -> None:
-                with _without_noise():
-                    execute(module)
+                with ExitStack() as stack:
+                    for context in AROUND:
+                        stack.enter_context(context())
+                    with _without_noise():
+                        execute(module)
 
             spec.loader.exec_module = quietly  # type: ignore[method-assign]
         return spec
@@ -42,7 +49,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def install() -> None:
     """Drop the noise of the first `import tensorflow` of this process, whoever makes it."""
-    if "tensorflow" not in sys.modules:
+    if "tensorflow" not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seedbed import notes
+from seedbed import notes, project_root
 from seedbed.run.record import Record
 
 
@@ -20,7 +22,7 @@ def tracked(record: Record, uri: str | None) -> dict[str, Any]:
     return notes.state(record, uri)
 
 
-def run(record: Record, uri: str | None, sent: dict[str, Any]) -> None:
+def run(record: Record, uri: str | None, sent: dict[str, Any], overrides: Sequence[str] = ()) -> None:
     """The end of a run: what came out, whether it was there already, where it is, what to type next."""
     rows: list[tuple[str, str]] = []
     state = record.status
@@ -50,21 +52,30 @@ def run(record: Record, uri: str | None, sent: dict[str, Any]) -> None:
     if uri is None:
         rows.append(("tracked", "no (tracking=none)"))
     elif sent.get("run_id") and not sent.get("error"):
-        rows.append(("tracked", f"MLflow run {sent['run_id']}; `make ui` shows it"))
+        place = "`make ui` shows it" if uri == f"sqlite:///{project_root()}/runs/mlflow/mlflow.db" else f"in {notes.address(uri)}"
+        rows.append(("tracked", f"MLflow run {sent['run_id']}; {place}"))
     else:
         rows.append(("tracked", f"not yet: {sent.get('error') or 'MLflow is still busy'}; nothing is lost, `seedbed sync` sends it"))
-    rows.append(("next", _next(record)))
+    rows.append(("next", _next(record, overrides)))
     _print(rows)
     failure(record)
 
 
-def _next(record: Record) -> str:
-    if record.status == "finished":
-        other = record.seeds["master"] % 1000 + 1
-        return f'make train ARGS="seeds.master={other}"  (another seed)   make train ARGS="force=true"  (the same again)'
+def _next(record: Record, overrides: Sequence[str]) -> str:
     if record.status == "interrupted":
+        if why := record.content.get("not_resumable"):
+            return f"the same command again: it starts from the beginning ({why})"
         return "the same command again: it goes on from the last checkpoint"
-    return "see the message below"
+    if record.status != "finished":
+        return "see the message below"
+    same = [word for word in overrides if not word.startswith(("force=", "hydra."))]
+    other = [word for word in same if not word.startswith("seeds.master=")] + [f"seeds.master={record.seeds['master'] % 1000 + 1}"]
+    return f"{_command(other)}  (another seed)   {_command([*same, 'force=true'])}  (the same again)"
+
+
+def _command(overrides: Sequence[str]) -> str:
+    words = shlex.join(overrides)
+    return f"seedbed train {words}" if set(words) & set('"$`\\!') else f'make train ARGS="{words}"'
 
 
 def failure(record: Record) -> None:

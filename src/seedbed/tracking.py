@@ -202,7 +202,7 @@ def _find_or_create(client: Any, record: Record, uri: str, experiment: str) -> s
 def _log_params(client: Any, record: Record, run_id: str) -> None:
     from mlflow.entities import Param
 
-    config = yaml.safe_load((record.path / "config.yaml").read_text())
+    config = record.config()
     flat = {name: value for name, value in _flat(config) if not name.startswith(("tracking.", "runs", "force", "checkpoint."))}
     flat |= {f"seeds.{name}": value for name, value in record.seeds.items()}
     params = [
@@ -223,7 +223,7 @@ def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def _log_data(client: Any, record: Record, run_id: str) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    config = yaml.safe_load((record.path / "config.yaml").read_text())["data"]
+    config = record.config()["data"]
     source = json.dumps(config["source"], default=str)
     digest = record.inputs["data"][:32] or "not-fingerprinted"
     data = Dataset(name=str(config["name"]), digest=digest, source_type="seedbed", source=source)

@@ -27,7 +27,7 @@ def state(epochs: int = 3) -> checkpoint.State:
     import ml_dtypes
 
     weights = [np.arange(6, dtype="float32").reshape(2, 3), np.array(7, "int64"), np.ones(2, ml_dtypes.bfloat16)]
-    return checkpoint.State(epochs, weights, [np.zeros(0, "float32")], [states.of(Callback())], streams.generator_states())
+    return checkpoint.State(epochs, weights, [np.zeros(0, "float32")], [True, False], [states.of(Callback())], streams.generator_states())
 
 
 def same(a: Any, b: Any) -> bool:
@@ -43,7 +43,7 @@ def same(a: Any, b: Any) -> bool:
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     before = state()
     checkpoint.write(tmp_path / "c", before, keep=2)
-    after, damaged = checkpoint.read_newest(tmp_path / "c")
+    after, damaged = checkpoint.read_newest(tmp_path / "c", 9)
     assert damaged == []
     assert after is not None
     assert same(vars(before), vars(after))
@@ -56,19 +56,37 @@ def test_a_damaged_file_is_named_and_the_one_before_it_used(tmp_path: Path) -> N
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(bytes(content))
-    found, (line,) = checkpoint.read_newest(tmp_path)
+    found, (line,) = checkpoint.read_newest(tmp_path, 9)
     assert found is not None
     assert found.epochs == 3
     assert str(newest) in line
     newest.write_bytes(b"")
-    assert checkpoint.read_newest(tmp_path)[0] is not None
+    assert checkpoint.read_newest(tmp_path, 9)[0] is not None
 
 
 def test_all_damaged(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, state(), keep=2).write_bytes(b"x")
-    found, damaged = checkpoint.read_newest(tmp_path)
+    found, damaged = checkpoint.read_newest(tmp_path, 9)
     assert found is None
     assert len(damaged) == 1
+
+
+def test_a_damaged_file_does_not_count_as_the_newest_any_more(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, state(9), keep=1).write_bytes(b"x")
+    checkpoint.read_newest(tmp_path, 9)
+    checkpoint.write(tmp_path, state(2), keep=1)
+    found, damaged = checkpoint.read_newest(tmp_path, 9)
+    assert found is not None
+    assert (found.epochs, damaged) == (2, [])
+
+
+def test_a_checkpoint_that_is_ahead_of_the_history_is_passed_over(tmp_path: Path) -> None:
+    for epochs in (3, 4):
+        checkpoint.write(tmp_path, state(epochs), keep=2)
+    found, (line,) = checkpoint.read_newest(tmp_path, 3)
+    assert found is not None
+    assert found.epochs == 3
+    assert "from epoch 4, and the history ends with epoch 3" in line
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
@@ -96,4 +114,4 @@ def test_no_pickle_is_read(tmp_path: Path) -> None:
     content = buffer.getvalue()
     (tmp_path / f"000001.{hashlib.sha256(content).hexdigest()}.npz").write_bytes(content)
     with pytest.raises(ValueError, match="allow_pickle"):
-        checkpoint.read_newest(tmp_path)
+        checkpoint.read_newest(tmp_path, 9)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import batches_of
+from conftest import batches_of, data_config
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -189,22 +190,37 @@ def test_tensorflow_draws_from_shuffle_and_augment() -> None:
     assert len({fingerprint.of(loaded(tensorflow_noise, **{s: 5})) for s in ("shuffle", "augment")} | {first}) == 3
 
 
-def test_a_call_that_brings_tensorflow_in_is_made_again_at_the_right_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only then does the level hold, and the bits are those of a process that had TensorFlow before."""
-    import tensorflow
+LAZY = """
+import random, sys
+import numpy as np
+calls = []
 
-    first = fingerprint.of(loaded(tensorflow_noise))
-    monkeypatch.delitem(sys.modules, "tensorflow")
-    happened: list[str] = []
+def data():
+    calls.append(1)
+    assert len(calls) == 1 and "tensorflow" not in sys.modules
+    first = random.random()
+    import tensorflow as tf
+    x = tf.random.uniform((8, 1)).numpy() + np.random.rand() + random.random()
+    return x, x[:, 0] * first
 
-    def call() -> Any:
-        happened.append("call")
-        sys.modules["tensorflow"] = tensorflow  # an import, without the seconds that a real one takes
-        return tensorflow_noise()
+def early():
+    import tensorflow as tf
+    first = random.random()
+    x = tf.random.uniform((8, 1)).numpy() + np.random.rand() + random.random()
+    return x, x[:, 0] * first
+"""
 
-    data = data_sets.load(call, SEEDS, lambda: happened.append("level"))
-    assert happened == ["call", "level", "call"]
-    assert fingerprint.of(data) == first
+
+def test_a_data_function_that_imports_tensorflow_itself(seedbed: Callable[..., Any], plugin: Callable[..., Path]) -> None:
+    """The level is there before its first operation, and the bits are those of a function that had imported it before."""
+    folder = plugin("lazy", LAZY)
+    digests = []
+    for name in ("data", "early"):
+        words = data_config(folder, f"lazy.{name}")
+        done = seedbed("train", *words, "training.epochs=1", "--json", env={"PYTHONPATH": str(folder)})
+        assert done.status == 0, done.err
+        digests.append(done.json["digests"])
+    assert digests[0] == digests[1]
 
 
 # --- split ---------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def print_of(*part: Any) -> str:
 
 def test_the_fingerprint_can_be_computed_by_another_program() -> None:
     expected = hashlib.sha256()
-    expected.update(b"part train\n" + b"<f4 (6, 2)\n" + X.tobytes() + b"<i8 (6,)\n" + Y.tobytes())
+    expected.update(b"None None None\n" + b"part train\n" + b"<f4 (6, 2)\n" + X.tobytes() + b"<i8 (6,)\n" + Y.tobytes())
     expected.update(b"part test\n" + b"<f4 (1, 2)\n" + X[:1].tobytes() + b"<i8 (1,)\n" + Y[:1].tobytes())
     assert fingerprint.of(DataSet((X, Y), test=(X[:1], Y[:1]))) == expected.hexdigest()
 

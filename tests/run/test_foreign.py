@@ -146,6 +146,7 @@ class Batches(keras.utils.PyDataset):
     def __init__(self, draw, reshuffles=False, **options):
         super().__init__(**options)
         (self.x, self.y), self.draw, self.reshuffles = xy(), draw, reshuffles
+        self.calls = 0
         self.rng, self.nested, self.order = np.random.default_rng(), [{"inner": Inner()}], np.arange(24)
 
     def __len__(self):
@@ -161,8 +162,13 @@ class Batches(keras.utils.PyDataset):
             "nested": lambda: self.nested[0]["inner"].rng.normal(size=x.shape),
             "tensorflow": lambda: tf.random.normal(x.shape).numpy(),
             "keras": lambda: np.asarray(keras.random.normal(x.shape)),
+            "counted": lambda: self.count(),
         }[self.draw]()
         return (x + noise).astype("float32"), self.y[chosen]
+
+    def count(self):
+        self.calls += 1
+        return 1 / self.calls
 
     def on_epoch_end(self):
         if self.reshuffles:
@@ -345,6 +351,7 @@ class Noise(layers.Layer):
             "global": lambda: keras.random.normal(shape),
             "operation": lambda: tf.random.normal(shape),
             "generator": lambda: self.tensorflow_generator.normal(shape),
+            "traced": lambda: np.random.normal(size=x.shape[1:]).astype("float32"),
         }[self.kind]()
 
 
@@ -390,6 +397,10 @@ def cast():
     return keras.Sequential([foreign_helper.ToFloat(), layers.Dense(1)])
 
 
+def quotes(password):
+    raise RuntimeError(f"the password is {password}")
+
+
 def no_model():
     return [1, 2]
 
@@ -427,6 +438,24 @@ class Rate(keras.callbacks.Callback):
         if self.kind == "global":
             divisor = 1 + np.random.rand() + random.random()
         self.model.optimizer.learning_rate = 0.01 / divisor
+
+
+class Memory(keras.callbacks.Callback):
+    """Goes by what Keras keeps of all epochs."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        past = getattr(self.model, "history", None)
+        losses = past.history.get("loss", []) if past else []
+        self.model.optimizer.learning_rate = 0.01 / (1 + len(losses) + sum(losses))
+
+
+class Freezes(keras.callbacks.Callback):
+    """As in fine-tuning: from the second epoch on, the first layer stays as it is."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            self.model.layers[1].trainable = False
+            self.model.make_train_function(force=True)
 
 
 class RateOfBatch(keras.callbacks.Callback):
@@ -473,8 +502,8 @@ ADAM = {"_target_": "keras.optimizers.Adam", "learning_rate": 0.01}
 COSINE = {"_target_": "keras.optimizers.schedules.CosineDecay", "initial_learning_rate": 0.01, "decay_steps": 20}
 STOP = {"monitor": "loss", "patience": 1, "min_delta": 100.0, "restore_best_weights": True, "start_from_epoch": 1}
 
-NOISES = ("seed_generator", "global", "operation", "generator", "variable", "numpy")
-DRAWS = ("numpy", "python", "own", "nested", "tensorflow", "keras")
+NOISES = ("seed_generator", "global", "operation", "generator", "variable", "numpy", "traced")
+DRAWS = ("numpy", "python", "own", "nested", "tensorflow", "keras", "counted")
 KEPT = ("plain", "numbers", "callable", "metric", "variable", "global")
 
 CASES: dict[str, Any] = {
@@ -521,6 +550,8 @@ CASES: dict[str, Any] = {
     "PyDataset and a callback that draws": case(data="Batches", d={"draw": "numpy", "workers": 3}, callback=("RateOfBatch", {})),
     # how it is trained
     **{f"callback: {kind}": case(callback=("Rate", {"kind": kind})) for kind in KEPT},
+    "callback: model.history": case(callback=("Memory", {})),
+    "callback: freezes": case(callback=("Freezes", {})),
     "early stopping": case(callback=("keras.callbacks.EarlyStopping", STOP), data__epochs=5),
     "plateau": case(callback=("keras.callbacks.ReduceLROnPlateau", {"monitor": "loss", "patience": 1, "min_delta": 100.0}), data__epochs=5),
     "schedule": case(
@@ -530,6 +561,9 @@ CASES: dict[str, Any] = {
     "mixed precision": case(training__mixed_precision=True),
     "jit_compile": case(training__jit_compile=True),
     "steps_per_execution": case(training__steps_per_execution=4),
+    "steps_per_epoch": case(training__steps_per_epoch=2),
+    "steps_per_epoch, tf_data": case(training__steps_per_epoch=2, data__input="tf_data"),
+    "steps_per_epoch, py_dataset": case(training__steps_per_epoch=2, data__input="py_dataset"),
     "EMA": case(optimizer={**ADAM, "use_ema": True, "ema_overwrite_frequency": 2}),
     "Lion, cosine, clipnorm": case(optimizer={"_target_": "keras.optimizers.Lion", "clipnorm": 0.5, "learning_rate": COSINE}),
 }  # fmt: skip
@@ -690,6 +724,8 @@ ENGINES = [
     "EMA",
     "VAE",
     "GAN",
+    "callback: freezes",
+    "callback: model.history",
 ]
 
 
@@ -733,10 +769,42 @@ def test_a_secret_of_the_environment_is_in_no_file_of_the_record(foreign: Path, 
     assert not [path for path in record.path.rglob("*") if path.is_file() and b"open sesame" in path.read_bytes()]
 
 
+def test_a_secret_that_an_error_quotes_is_not_in_the_record(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOREIGN_PASSWORD", "open sesame")
+    values = {"data__epochs": 1, "name": "${oc.env:FOREIGN_PASSWORD}"}
+    monkeypatch.setitem(CASES, "secret", case("quotes", m={"password": "${oc.env:FOREIGN_PASSWORD}"}, **values))
+    with pytest.raises(RuntimeError, match="open sesame"):  # on the terminal, by all means
+        trained("secret", foreign)
+    (record,) = (foreign / "runs").glob("[0-9a-f]*")
+    text = (record / "record.json").read_text()
+    assert "the password is ${oc.env:FOREIGN_PASSWORD}" in text
+    assert not [path for path in record.rglob("*") if path.is_file() and b"open sesame" in path.read_bytes()]
+
+
+def test_every_kind_of_input_takes_the_first_batches_of_an_epochs_order(foreign: Path) -> None:
+    kinds = ["steps_per_epoch", "steps_per_epoch, tf_data", "steps_per_epoch, py_dataset"]
+    assert len({trained(kind, foreign, runs=kind).digests["run"] for kind in kinds}) == 1
+
+
+def test_the_dropout_stream_governs_noise_without_a_generator(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CASES, "plain", case("noisy", m={"kind": "global"}))
+    monkeypatch.setitem(CASES, "other", case("noisy", m={"kind": "global"}, seeds__dropout=5))
+    plain, other = trained("plain", foreign), trained("other", foreign)
+    assert plain.digests["initial_weights"] == other.digests["initial_weights"]
+    assert plain.history()[0] != other.history()[0]
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
-    [(case(data="names_as_targets"), "yes"), (case("no_model"), "returned list. Accepted: a keras.Model")],
-    ids=["strings as targets", "no model"],
+    [
+        (case(data="names_as_targets"), "yes"),
+        (case("no_model"), "returned list. Accepted: a keras.Model"),
+        (case(callback=("keras.callbacks.BackupAndRestore", {"backup_dir": "x"})), "seedbed does this itself"),
+        (case(training__steps_per_epoch=4), "is more than the data have: 3 batches of 8 examples"),
+        (case(data="inputs_alone", data__loss="mse"), "the data function returned inputs alone"),
+        (case("dense", "stream", d={"kind": "endless"}, data__files=["tests/run/test_foreign.py"]), "has no end"),
+    ],
+    ids=["strings as targets", "no model", "BackupAndRestore", "too many steps", "loss without targets", "endless"],
 )
 def test_refused(wanted: Any, message: str, foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CASES, "refused", wanted)

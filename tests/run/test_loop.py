@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from seedbed.run import building, inputs, loop, training
+from seedbed.run import building, inputs, loop, targets, training
 
 MODELS = {
     "mlp": ["model=mlp", "model.dropout=0.2", "model.batch_normalization=true", "model.activation=relu"],
@@ -71,7 +71,7 @@ def test_equal_to_a_bare_fit_with_the_same_order(config: Callable[..., Any]) -> 
     composed = config("data=digits", "training.epochs=3", "data.validation_split=0", "training.batch_size=null")
     found = training.run(composed)
     seeds = found.seeds
-    data = training.prepared(composed, training.target(composed.data.source, "data.source"), seeds, found.inputs["determinism"])
+    data = training.prepared(composed, targets.target(composed.data.source, "data.source"), seeds, found.inputs["determinism"])
     keras.utils.set_random_seed(seeds["init"])
     x, y = data.train
     inputs_ = keras.Input((8, 8, 1))
@@ -89,6 +89,10 @@ def test_equal_to_a_bare_fit_with_the_same_order(config: Callable[..., Any]) -> 
 @pytest.mark.parametrize(
     ("overrides", "why"),
     [
+        (
+            ["+training.callbacks.one={_target_: keras.callbacks.LambdaCallback, on_train_batch_end: {_target_: unittest.mock.Mock}}"],
+            "LambdaCallback wants to see each batch",
+        ),
         (
             ["+training.callbacks.log={_target_: keras.callbacks.TensorBoard, log_dir: '{record}/tb'}"],
             "TensorBoard wants to see each batch",
@@ -128,7 +132,7 @@ def model_with(layer: str, config: Callable[..., Any], plugin: Callable[..., Any
     composed = config("~model", "+model={_target_: hidden.model}")
     seeds = training.resolved_seeds(composed, None)
     data = training.prepared(
-        composed, training.target(composed.data.source, "data.source"), seeds, OmegaConf.to_container(composed.determinism, resolve=True)
+        composed, targets.target(composed.data.source, "data.source"), seeds, OmegaConf.to_container(composed.determinism, resolve=True)
     )
     return building.build(composed, seeds, data), inputs.first_batch(data.train, 4)
 

@@ -95,3 +95,28 @@ def test_without_git_the_images_commit_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.git() == {"commit": "abc", "dirty": None}
     assert provenance.diff() == ""
+
+
+def test_an_installed_package_outside_the_lock_counts_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that somebody has installed beside the lock's, with and without the record of its installation."""
+    site = tmp_path / "site-packages"
+    (site / "theirs").mkdir(parents=True)
+    (site / "theirs" / "__init__.py").write_text("from theirs import nets\n")
+    (site / "theirs" / "nets.py").write_text("def net():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(site))
+    provenance._distributions.cache_clear()
+    loose = provenance.code(["theirs.net"])
+    assert {name for name in loose if not name.startswith("seedbed")} == {"theirs", "theirs.nets"}
+    (site / "theirs-1.0.dist-info").mkdir()
+    (site / "theirs-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    codes = []
+    for content in ("abc", "abd"):
+        (site / "theirs-1.0.dist-info" / "RECORD").write_text(
+            f"theirs/__init__.py,sha256={content},3\ntheirs-1.0.dist-info/RECORD,,\ntheirs/x.pyc,,\n"
+        )
+        (site / "theirs-1.0.dist-info" / "top_level.txt").write_text("theirs\n")
+        provenance._distributions.cache_clear()
+        codes.append(provenance.code(["theirs.nets.net"]))
+    provenance._distributions.cache_clear()
+    assert {name for name in codes[0] if not name.startswith("seedbed")} == {"theirs"}
+    assert codes[0]["theirs"] != codes[1]["theirs"]

@@ -86,9 +86,9 @@ class Everything:
 
 def stored(callback: Any, folder: Path) -> dict[str, Any]:
     """The callback's state, written and read."""
-    whole = checkpoint.State(1, [], [], [states.of(callback)], streams.generator_states())
+    whole = checkpoint.State(1, [], [], [], [states.of(callback)], streams.generator_states())
     checkpoint.write(folder, whole, keep=1)
-    read, damaged = checkpoint.read_newest(folder)
+    read, damaged = checkpoint.read_newest(folder, 1)
     assert not damaged
     assert read is not None
     return read.callbacks[0]

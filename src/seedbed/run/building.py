@@ -7,15 +7,16 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
 from seedbed.run import data as data_sets
-from seedbed.run import digest, inputs, loop
+from seedbed.run import determinism, digest, inputs, loop
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
 from seedbed.run.record import Record
-from seedbed.run.training import called, target
+from seedbed.run.targets import called, target
 
 # Keras's own layers whose randomness changes inputs, not activations: governed by `augment`, not by `dropout`.
 AUGMENTING = "keras.src.layers.preprocessing."
@@ -28,6 +29,7 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
     compiled stays as it is; else optimizer, loss and metrics are the config's.
     """
     training = config.training
+    determinism.apply_to_keras()
     keras.utils.clear_session(free_memory=False)  # names count on within a process, and metrics can be named after layers
     if training.mixed_precision:
         half = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
@@ -123,6 +125,8 @@ def govern(model: Any, seeds: Mapping[str, int]) -> None:
     """
     counts = {"dropout": 0, "augment": 0}
     done: set[int] = set()
+    # for layers that draw without a generator of their own (`keras.random.normal(shape)`)
+    global_seed_generator().state.assign([streams.words(seeds["dropout"], 0, 0)[0], 0])
     for layer in model._flatten_layers():
         kind = "augment" if any(base.__module__.startswith(AUGMENTING) for base in type(layer).__mro__) else "dropout"
         for variable in layer.variables:
@@ -139,8 +143,11 @@ def callback(name: str, node: Any, found: Record) -> Any:
     if not isinstance(node, DictConfig):
         raise Refused(f"{where}={node} is not accepted. Accepted: a _target_ and its arguments, for example "
                       f"{where}={{_target_: keras.callbacks.EarlyStopping, patience: 3}}.")  # fmt: skip
-    copy = OmegaConf.create(OmegaConf.to_yaml(node, resolve=True).replace("{record}", str(found.path)))
-    found_callback = called(target(copy, where), where)
+    plain = OmegaConf.to_container(node, resolve=True)
+    placed = data_sets.mapped(lambda leaf: leaf.replace("{record}", str(found.path)) if isinstance(leaf, str) else leaf, plain)
+    found_callback = called(target(OmegaConf.create(placed), where), where)
+    if isinstance(found_callback, keras.callbacks.BackupAndRestore):
+        raise Refused(f"{where}: seedbed does this itself, and exactly (checkpoint.every_seconds, checkpoint.every_epochs): leave it out.")
     if not isinstance(found_callback, keras.callbacks.Callback):
         raise Refused(f"{where}: {type(found_callback).__name__} is no keras.callbacks.Callback.")
     return found_callback

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
 
 from seedbed.run import seeds as streams
 from seedbed.run import state as states
@@ -28,6 +29,7 @@ class State:
     epochs: int
     model: list[np.ndarray]
     optimizer: list[np.ndarray]
+    trainable: list[bool]
     callbacks: list[dict[str, Any]]
     generators: Sequence[Any]
 
@@ -36,11 +38,21 @@ def take(model: Any, callbacks: Sequence[Any], epochs: int) -> State:
     """The state after `epochs` epochs; raises `state.CannotSave`."""
     return State(
         epochs,
-        [states.array(variable) for variable in model.variables],
+        [states.array(variable) for variable in model_variables(model)],
         [states.array(variable) for variable in optimizer_variables(model)],
+        _trainable(model),
         [states.of(callback) for callback in callbacks],
         streams.generator_states(),
     )
+
+
+def model_variables(model: Any) -> list[Any]:
+    """The model's variables, and the state of Keras's global generator, from which layers draw that have none of their own."""
+    return [*model.variables, global_seed_generator().state]
+
+
+def _trainable(model: Any) -> list[bool]:
+    return [bool(layer.trainable) for layer in model._flatten_layers()]
 
 
 def optimizer_variables(model: Any) -> list[Any]:
@@ -52,7 +64,9 @@ def optimizer_variables(model: Any) -> list[Any]:
 
 def put_variables(model: Any, state: State) -> None:
     """Set the model's and the optimizers' variables; raises `state.CannotRestore` if they aren't the ones that were saved."""
-    states.assign(model.variables, state.model, "the model")
+    if _trainable(model) != state.trainable:  # a train step that was made before would have to be made anew
+        raise states.CannotRestore("A callback has frozen layers, or thawed them")
+    states.assign(model_variables(model), state.model, "the model")
     states.assign(optimizer_variables(model), state.optimizer, "the optimizer")
 
 
@@ -103,15 +117,22 @@ def write(folder: Path, state: State, keep: int) -> Path:
     return path
 
 
-def read_newest(folder: Path) -> tuple[State | None, list[str]]:
-    """The newest checkpoint that is whole, and what is wrong with newer ones, each by name."""
-    damaged: list[str] = []
+def read_newest(folder: Path, epochs: int) -> tuple[State | None, list[str]]:
+    """The newest checkpoint that is whole and knows of no more than `epochs` epochs, and what is wrong with newer ones.
+
+    Those are put aside under another name: they would count as the newest ones.
+    """
+    wrong: list[str] = []
     for path in sorted(folder.glob("*.npz"), reverse=True):
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() == path.name.split(".")[1]:
-            return _decoded(content), damaged
-        damaged.append(f"{path} is damaged (its contents don't have the hash in its name)")
-    return None, damaged
+        if hashlib.sha256(content).hexdigest() != path.name.split(".")[1]:
+            wrong.append(f"{path} is damaged (its contents don't have the hash in its name)")
+        elif (state := _decoded(content)).epochs > epochs:
+            wrong.append(f"{path} is from epoch {state.epochs}, and the history ends with epoch {epochs}")
+        else:
+            return state, wrong
+        path.rename(path.with_suffix(".bad"))
+    return None, wrong
 
 
 def _decoded(content: bytes) -> State:

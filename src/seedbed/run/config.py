@@ -139,6 +139,21 @@ def without_environment(config: DictConfig, stamped: bool = False) -> dict[str, 
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
+def from_environment(config: DictConfig) -> dict[str, str]:
+    """The values that come from the process environment, each with what may be shown of it."""
+    found: dict[str, str] = {}
+
+    def compare(real: Any, shown: Any) -> None:
+        if isinstance(real, dict | list):
+            for key in real if isinstance(real, dict) else range(len(real)):
+                compare(real[key], shown[key])
+        elif real != shown:
+            found[real] = shown
+
+    compare(OmegaConf.to_container(config, resolve=True), without_environment(config))
+    return found
+
+
 def _name_of_variable(name: str, *default: Any) -> Any:
     return f"${{oc.env:{name}}}" if name in os.environ or not default else default[0]
 

@@ -13,15 +13,15 @@ Arrays and `Examples` are ordered and split here. A ready-made pipeline brings i
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seedbed import Refused
+from seedbed import Refused, quiet
 from seedbed.run import seeds as streams
 
 
@@ -118,23 +118,30 @@ def load(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callabl
     """What the data function returns, as a DataSet of checked parts; the same for the same seeds.
 
     `call` runs with Python's, NumPy's and TensorFlow's global generators seeded (streams `python`, `numpy`, and a child
-    of `shuffle` and `augment`). TensorFlow costs seconds to import, so it is seeded only once somebody has imported it: if
-    that happens inside the call, `apply_level` sets up the determinism level and the call is made again.
+    of `shuffle` and `augment`). TensorFlow costs seconds to import, so that is left to the call: if it does, the level is
+    applied as soon as TensorFlow is there, before its first operation.
     """
-    had_tensorflow = "tensorflow" in sys.modules
-    result = _seeded(call, seeds, apply_level)
-    if not had_tensorflow and "tensorflow" in sys.modules:
-        result = _seeded(call, seeds, apply_level)
-    return _as_data_set(result)
 
-
-def _seeded(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callable[[], None]) -> Any:
-    if "tensorflow" in sys.modules:
+    def ready() -> None:
         apply_level()
         sys.modules["tensorflow"].random.set_seed(streams.words(seeds["shuffle"], seeds["augment"])[0])
-    with ExitStack() as stack:
-        stack.enter_context(streams.global_generators(seeds["python"], seeds["numpy"]))
-        return call()
+
+    @contextmanager
+    def importing() -> Iterator[None]:
+        before = streams.generator_states()  # rich, which Keras imports, draws from Python's
+        yield
+        streams.put_generator_states(before)
+        ready()
+
+    if "tensorflow" in sys.modules:
+        ready()
+    quiet.install()
+    quiet.AROUND.append(importing)
+    try:
+        with streams.global_generators(seeds["python"], seeds["numpy"]):
+            return _as_data_set(call())
+    finally:
+        quiet.AROUND.remove(importing)
 
 
 def _as_data_set(result: Any) -> DataSet:
@@ -221,6 +228,30 @@ def split(data: DataSet, validation: float, test: float, seed: int) -> DataSet:
     held = {"test": order[: counts["test"]], "validation": order[counts["test"] : counts["test"] + counts["validation"]]}
     parts = {name: take(data.train, np.sort(indices)) for name, indices in held.items() if len(indices)}
     return replace(data, train=take(data.train, np.sort(order[sum(counts.values()) :])), **parts)
+
+
+NO_END = "The input pipeline has no end. Say how many batches are an epoch: training.steps_per_epoch=N."
+
+
+def batches(part: Any, steps: int | None) -> Iterator[Any]:
+    """The batches of a ready-made pipeline, once through; raises Refused for an endless one without `steps`."""
+    count = part.num_batches if hasattr(part, "num_batches") else int(part.cardinality())
+    if steps is None and (count is None or count == -1):
+        raise Refused(NO_END)
+    if hasattr(part, "num_batches"):
+        yield from (part[index] for index in range(min(number for number in (count, steps) if number is not None)))
+    else:
+        yield from (part if steps is None else part.take(steps)).as_numpy_iterator()
+
+
+def count_classes(data: DataSet, steps: int | None) -> DataSet:
+    """`data` with its number of classes, found by a pass over its batches if it is a ready-made pipeline with class numbers."""
+    _, y, _ = _signature(data.train)
+    integer = hasattr(y, "dtype") and _dtype(y).kind in "iu"
+    if not is_ready_made(data.train) or data.outputs is not None or not (integer and data.classes is not False):
+        return data
+    ready = [part for part in data.parts().values() if is_ready_made(part)]
+    return replace(data, outputs=1 + max(int(np.max(batch[1])) for part in ready for batch in batches(part, steps)))
 
 
 def spec(data: DataSet) -> Spec:

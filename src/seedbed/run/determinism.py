@@ -21,6 +21,10 @@ NEEDS = {
 }
 
 
+# What ~/.keras/keras.json could say otherwise, on one machine and not on another: Keras's own defaults.
+KERAS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+
+
 def check(level: Mapping[str, Any]) -> None:
     """Raise Refused if the config's level has an unknown name or lacks what that name promises; all of it in one message."""
     name = level["level"]
@@ -60,6 +64,14 @@ def apply(level: Mapping[str, Any]) -> None:
     elif _op_determinism():
         raise Refused(f"determinism={name} runs without op determinism, and this process has it on: use a process of its own.")
     tf.config.experimental.enable_tensor_float_32_execution(level["tensor_float_32"])
+
+
+def apply_to_keras() -> None:
+    """Keras's own settings, before a model is built."""
+    import keras
+
+    for setting, value in KERAS.items():
+        getattr(keras.config, f"set_{setting}")(value)
 
 
 def _op_determinism() -> bool:

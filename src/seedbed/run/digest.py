@@ -9,12 +9,14 @@ initial_weights, final_weights
 generators
     The state of every seed generator of the model (dropout and the like) after the last epoch.
 optimizer
-    `model.optimizer.variables` after the last epoch (iteration count, learning rate, moments).
+    `model.optimizer.variables` after the last epoch (iteration count, learning rate, moments); then those of other
+    optimizers among the model's attributes (a GAN's), in the order in which they were set.
 history
     For each epoch, for each metric in the order of sorted names: the line `<epoch> <name>\\n`, then the value as a
     little-endian float64.
 predictions
-    The outputs of `model.predict` on the evaluated part, in the part's own order.
+    The outputs of `model.predict` on the test part, else the validation part, else the training part, in the part's own
+    order; nothing for a model that can only be trained.
 run
     The digests above: lines `<name> <hex>\\n` in the order of sorted names.
 """

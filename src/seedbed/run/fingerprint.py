@@ -3,48 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seedbed import Refused
-from seedbed.run.data import DataSet, Examples, flat
+from seedbed.run.data import DataSet, Examples, batches, flat
 
 
 def of(data: DataSet, files: Sequence[str] = (), steps: int | None = None) -> str:
     """sha256 over what the data are: for each part its name and, for arrays, each one's dtype, shape and bytes (C order).
 
-    Examples: their items, and the contents of their files. A ready-made pipeline: the contents of `files` (paths or
-    glob patterns, config `data.files`) if any are named, else one pass over its batches (`steps` of them, if given).
+    Before that the line `<outputs> <classes> <vocabulary>`, as the data function says them. Examples: their items, where the
+    hash of a file of theirs stands for its name, then the hashes of files that no item names. A ready-made pipeline: those
+    of `files` (paths or glob patterns, config `data.files`) if any are named, else one pass over its batches (`steps` of
+    them, if given).
     """
     digest = hashlib.sha256()
+    digest.update(f"{data.outputs} {data.classes} {data.vocabulary}\n".encode())
     for name, part in data.parts().items():
         digest.update(f"part {name}\n".encode())
         if isinstance(part, tuple):
             _hash_arrays(digest, part)
         elif isinstance(part, Examples):
-            # names of files say where they lie; their contents are what counts
-            _hash_arrays(digest, [array for array in flat(part.items) if not part.files or np.asarray(array).dtype.kind not in "SUO"])
-            _hash_files(digest, part.files)
+            _hash_examples(digest, part)
         elif not files:
             for batch in batches(part, steps):
                 _hash_arrays(digest, batch)
     if files:
         _hash_files(digest, matching(files))
     return digest.hexdigest()
-
-
-def batches(part: Any, steps: int | None) -> Iterator[Any]:
-    """The batches of a ready-made pipeline, once through; raises Refused for an endless one without `steps`."""
-    count = part.num_batches if hasattr(part, "num_batches") else int(part.cardinality())
-    if steps is None and (count is None or count == -1):
-        raise Refused("The input pipeline has no end. Say how many batches are an epoch: training.steps_per_epoch=N.")
-    if hasattr(part, "num_batches"):
-        yield from (part[index] for index in range(min(number for number in (count, steps) if number is not None)))
-    else:
-        yield from (part if steps is None else part.take(steps)).as_numpy_iterator()
 
 
 def matching(patterns: Sequence[str]) -> list[Path]:
@@ -75,8 +66,36 @@ def _hash_arrays(digest: Any, structure: Any) -> None:
             digest.update(np.ascontiguousarray(array).data)
 
 
+def _hash_examples(digest: Any, part: Examples) -> None:
+    contents = {str(path): file_hash(path) for path in part.files}
+    named: set[str] = set()
+    for leaf in flat(part.items):
+        array = np.asarray(leaf)
+        if array.dtype.kind in "OSU":
+            texts = [text.decode(errors="surrogateescape") if isinstance(text, bytes) else str(text) for text in array.ravel().tolist()]
+            named.update(texts)
+            array = np.array([contents.get(text, text) for text in texts]).reshape(array.shape)
+        _hash_arrays(digest, array)
+    _hash_files(digest, [path for path in part.files if str(path) not in named])
+
+
+def with_contents(node: Any) -> Any:
+    """A part of a config in which the contents of a file stand for its name, wherever one is named that exists."""
+    if isinstance(node, Mapping):
+        return {key: with_contents(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [with_contents(item) for item in node]
+    if isinstance(node, str) and (os.sep in node or Path(node).suffix) and Path(node).expanduser().is_file():
+        return f"file {file_hash(Path(node).expanduser())}"
+    return node
+
+
+def file_hash(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _hash_files(digest: Any, files: Sequence[str | Path]) -> None:
     """Each file's contents, in the given order; not its path, so that a folder may move."""
     for path in files:
-        with Path(path).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_hash(path)))

@@ -49,6 +49,11 @@ def train(
             raise
         found.fail(str(error))
         raise Refused(_no_deterministic(error.message, config)) from error
+    except tf.errors.InvalidArgumentError as error:
+        found.fail(traceback.format_exc())
+        if broken := inputs.broken_example(data):
+            raise Refused(broken) from error
+        raise
     except RuntimeError as error:
         found.fail(traceback.format_exc())
         if "seed to be set when determinism" not in str(error):
@@ -84,7 +89,7 @@ def _train(
     begun = time.perf_counter()
     try:
         with recorder.stopping(recording):
-            engine = _fit(model, config, seeds, data, [*callbacks, recording], range(start, config.training.epochs))
+            engine = _fit(model, config, seeds, data, [*callbacks, recording.past, recording], range(start, config.training.epochs))
     except CannotRestore as error:
         said(f"{error}: training starts from the beginning.")
         shutil.rmtree(found.path / "checkpoints")
@@ -114,10 +119,10 @@ def _train(
 def _fit(model: Any, config: DictConfig, seeds: Mapping[str, int], data: DataSet, callbacks: list[Any], epochs: range) -> str:
     """Fit by the engine that the config names, or by the fastest that can do it; returns its name."""
     training = config.training
-    why_not = loop.obstacle(model, config, data, callbacks)
+    why_not = "training.engine=fit" if training.engine == "fit" else loop.obstacle(model, config, data, callbacks)
     if training.engine == "loop" and why_not:
         raise Refused(f"training.engine=loop can't train this: {why_not}. Accepted: auto, fit.")
-    if training.engine != "fit" and not why_not:
+    if not why_not:
         loop.fit(model, data, seeds, epochs, training.batch_size, training.shuffle, callbacks)
         return "loop"
     feed = inputs.training(data.train, seeds, epochs, training.batch_size, training.shuffle, training.steps_per_epoch, config.data.input)
@@ -152,8 +157,9 @@ def evaluated(model: Any, config: DictConfig, data: DataSet, reload: Callable[[]
         values = model.evaluate(inputs.held_out(part, config.training.batch_size, steps), verbose=0, return_dict=True)
         if name == "train" and data_sets.is_ready_made(part):
             part = reload().train  # evaluating moved it on
-        predictions = model.predict(inputs.held_out(part, config.training.batch_size, steps), verbose=0)
         metrics.update({f"{name}_{metric}": float(value) for metric, value in recorder.flat_logs(values).items()})
+        if name == list(parts)[-1]:
+            predictions = model.predict(inputs.held_out(part, config.training.batch_size, steps), verbose=0)
     return metrics, predictions
 
 
@@ -162,7 +168,7 @@ def _resumable(found: Record, model: Any, config: DictConfig, data: DataSet, sai
     folder = found.path / "checkpoints"
     if not folder.exists():
         return None
-    state, damaged = checkpoint.read_newest(folder)
+    state, damaged = checkpoint.read_newest(folder, len(found.rows()))
     for line in damaged:
         said(f"{line}; the one before it is used." if state else f"{line}; training starts from the beginning.")
     if state is None:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -44,13 +45,15 @@ class InMemory(keras.utils.PyDataset):
         super().__init__()
         self.part, self.seeds, self.shuffle, self.batch_size, self.epoch = part, seeds, shuffle, batch_size, 0
         self.examples = len(flat(part)[0])
+        self.order, self.made = np.arange(0), -1
 
     def __len__(self) -> int:
         return math.ceil(self.examples / self.batch_size)
 
     def __getitem__(self, index: int) -> Any:
-        order = order_of(self.seeds, self.epoch, self.examples, self.shuffle)
-        return data_sets.take(self.part, order[index * self.batch_size : (index + 1) * self.batch_size])
+        if self.made != self.epoch:
+            self.order, self.made = order_of(self.seeds, self.epoch, self.examples, self.shuffle), self.epoch
+        return data_sets.take(self.part, self.order[index * self.batch_size : (index + 1) * self.batch_size])
 
     def epochs(self, wanted: range, count: int) -> Iterator[Any]:
         for self.epoch in wanted:
@@ -87,6 +90,8 @@ def training(
     if isinstance(part, tf.data.Dataset):
         _accepts(kind, "tf_data", part)
         count = steps or int(part.cardinality())
+        if count == -1:
+            raise Refused(data_sets.NO_END)
         if count < 0:
             count = sum(1 for _ in part)  # a filter, say: its length shows only when it is walked through
         endless = part if int(part.cardinality()) == -1 else part.repeat()
@@ -96,21 +101,25 @@ def training(
         _accepts(kind, "tf_data", part)
     examples = len(part) if isinstance(part, Examples) else len(flat(part)[0])
     batch = batch_size or examples
+    whole = math.ceil(examples / batch)
+    count = steps or whole
+    if count > whole:
+        raise Refused(f"training.steps_per_epoch={steps} is more than the data have: {whole} batches of {batch} examples.")
+    taken = min(examples, count * batch)
     if kind == "py_dataset":
-        in_memory = InMemory(part, seeds, shuffle, batch)
-        return Feed(_generated(in_memory, epochs, len(in_memory)), len(in_memory))
+        return Feed(_generated(InMemory(part, seeds, shuffle, batch), epochs, count, batch if taken % batch == 0 else None), count)
 
     def orders() -> Iterator[tuple[int, np.ndarray]]:
         for epoch in epochs:
-            yield epoch, order_of(seeds, epoch, examples, shuffle)
+            yield epoch, order_of(seeds, epoch, examples, shuffle)[:taken]
 
-    signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((examples,), tf.int64))
+    signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((taken,), tf.int64))
     epochwise = tf.data.Dataset.from_generator(orders, output_signature=signature).prefetch(1)
     if isinstance(part, Examples) or kind == "tf_data":
         stream = epochwise.flat_map(lambda epoch, order: _one_by_one(part, epoch, order, seeds, batch))
     else:
-        stream = epochwise.flat_map(lambda epoch, order: _sliced(order, examples, batch)).map(_gather(part))
-    return Feed(stream.prefetch(tf.data.AUTOTUNE), steps or math.ceil(examples / batch))
+        stream = epochwise.flat_map(lambda epoch, order: _sliced(order, taken, batch)).map(_gather(part))
+    return Feed(stream.prefetch(tf.data.AUTOTUNE), count)
 
 
 def held_out(part: Any, batch_size: int | None, steps: int | None = None) -> Any:
@@ -126,6 +135,8 @@ def held_out(part: Any, batch_size: int | None, steps: int | None = None) -> Any
         return made.apply(tf.data.experimental.assert_cardinality(count))  # Keras warns of an end that it didn't expect
     if isinstance(part, tf.data.Dataset) and steps:
         return part.take(steps)
+    if isinstance(part, tf.data.Dataset) and int(part.cardinality()) == -1:
+        raise Refused("A held-out tf.data pipeline has no end. Give it one in the data function: `.take(BATCHES)`.")
     if data_sets.is_arrays(part):
         examples = len(flat(part)[0])
         # not Keras's own adapter: under op determinism its parallel map makes TensorFlow 2.21 print an error for each use
@@ -143,8 +154,8 @@ def hidden_state(data: DataSet) -> str | None:
     it may draw from generators that everybody uses, and how often a held-out part is read is Keras's affair.
     """
     for name, part in data.parts().items():
-        if isinstance(part, Governed) and part.draws_from_tensorflow:
-            return "TensorFlow's own random operations in the PyDataset"
+        if isinstance(part, Governed) and part.hidden:
+            return part.hidden
         if not isinstance(part, tf.data.Dataset):
             continue
         try:
@@ -166,18 +177,39 @@ def first_batch(part: Any, batch_size: int | None) -> tuple[Any, ...]:
         return data_sets.take(part, np.arange(min(batch_size or 32, len(flat(part)[0]))))
     before = streams.generator_states()
     try:
+        if isinstance(part, Governed):
+            return as_tuple(part[0])
         # the iterator ends with the statement, and with it the threads that fetch ahead and may draw
-        return as_tuple(part[0] if isinstance(part, Governed) else next(iter(held_out(part, batch_size))))
+        return as_tuple(next(iter(part if isinstance(part, tf.data.Dataset) else held_out(part, batch_size))))
     finally:
         streams.put_generator_states(before)
 
 
-def _generated(source: Any, epochs: range, count: int) -> tf.data.Dataset:
-    """Batches made in Python. Not prefetched: the next batch is made, and global generators touched, only when it is asked for."""
+def broken_example(data: DataSet) -> str | None:
+    """Which of the examples that are made one by one can't be made, and why; for when a run has failed."""
+    for part in data.parts().values():
+        for index in range(len(part)) if isinstance(part, Examples) else ():
+            item = mapped(partial(_item, index), part.items)
+            try:
+                part.load(*item) if isinstance(item, tuple) else part.load(item)
+            except tf.errors.OpError as error:
+                return f"The example {item} can't be made: {error.message}\nMend it, or leave it out."
+    return None
+
+
+def _item(index: int, array: Any) -> Any:
+    return np.asarray(array)[index]
+
+
+def _generated(source: Any, epochs: range, count: int, size: int | None = None) -> tf.data.Dataset:
+    """Batches made in Python, of `size` examples each if that is given.
+
+    Not prefetched: the next batch is made, and global generators touched, only when it is asked for.
+    """
     first, last = (mapped(np.asarray, as_tuple(source[number])) for number in (0, max(count - 1, 0)))
 
     def common(a: np.ndarray, b: np.ndarray) -> tf.TensorSpec:
-        axes = [None, *(m if m == n else None for m, n in zip(a.shape[1:], b.shape[1:], strict=True))]
+        axes = [size, *(m if m == n else None for m, n in zip(a.shape[1:], b.shape[1:], strict=True))]
         return tf.TensorSpec(axes, _floatx(a).dtype)
 
     signature = tf.nest.map_structure(common, first, last)
@@ -220,8 +252,9 @@ def _one_by_one(part: Any, epoch: tf.Tensor, order: tf.Tensor, seeds: Mapping[st
         seed = tf.random.experimental.stateless_fold_in(tf.random.experimental.stateless_fold_in(base, epoch), index)
         return augment(*example, seed)
 
-    examples = tf.data.Dataset.from_tensor_slices(order)
-    return examples.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch)
+    made = tf.data.Dataset.from_tensor_slices(order).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    # a known size changes bits: known where all batches have it, as for arrays
+    return made.batch(batch, drop_remainder=order.shape[0] % batch == 0)
 
 
 def _accepts(kind: str, natural: str, part: Any) -> None:

@@ -15,8 +15,10 @@ import keras
 import tensorflow as tf
 from omegaconf import DictConfig
 
+from seedbed import Refused
 from seedbed.run import checkpoint, inputs
 from seedbed.run import data as data_sets
+from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet, flat, mapped
 
 # A callback that overrides one of these wants to be called between batches.
@@ -24,6 +26,9 @@ BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_tra
 
 # A model that overrides one of these has a way of its own to train.
 OWN_WAYS = ("fit", "evaluate", "make_train_function", "make_test_function")
+
+# What a callback of the user's uses that changes the train step itself while it runs.
+REMAKES = frozenset({"compile", "make_train_function", "trainable"})
 
 # TensorFlow operations with a random state of their own, inside the runtime, that nothing can save or restore.
 STATEFUL_RANDOM = frozenset({
@@ -47,12 +52,22 @@ def obstacle(model: Any, config: DictConfig, data: DataSet, callbacks: Sequence[
             return f"{type(model).__name__} has its own {name}"
     for callback in callbacks:
         for name in BATCH_HOOKS:
-            if getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name):
+            # an attribute of its own: keras.callbacks.LambdaCallback
+            if name in vars(callback) or getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name):
                 return f"{type(callback).__name__} wants to see each batch"
-    if found := sorted(_operations(traced(model, inputs.first_batch(data.train, training.batch_size))) & STATEFUL_RANDOM):
+        if found := sorted(_names(callback) & REMAKES):
+            return f"{type(callback).__name__} may have the train step made anew ({', '.join(found)})"
+    graph, _ = traced(model, inputs.first_batch(data.train, training.batch_size))
+    if found := sorted(_operations(graph) & STATEFUL_RANDOM):
         # without a seed of their own they take one from their place in the graph, which is another one in a loop
         return f"the operation {', '.join(found)} draws by its place in fit's graph"
     return None
+
+
+def _names(callback: Any) -> set[str]:
+    """The names that the code of a callback uses, Keras's own code left out."""
+    own = [kind for kind in type(callback).__mro__ if kind.__module__.partition(".")[0] != "keras"]
+    return {name for kind in own for made in vars(kind).values() if hasattr(made, "__code__") for name in made.__code__.co_names}
 
 
 def _in_memory(data: DataSet) -> bool:
@@ -70,12 +85,14 @@ def fit(
         test_epoch = _epoch_function(model.test_step, data.validation, batch_size or len(flat(data.validation)[0]))
     steps = math.ceil(examples / (batch_size or examples))
     called = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs.stop, steps=steps, verbose=0, add_history=True)
-    model.stop_training = False
+    model.stop_training, model.train_function = False, None
     called.on_train_begin()
     logs: dict[str, Any] = {}
     for epoch in epochs:
         model.reset_metrics()
         called.on_epoch_begin(epoch)
+        if model.train_function is not None:
+            raise Refused("A callback has the train step made anew (layers are frozen, say). Train this with training.engine=fit.")
         logs = dict(model._get_metrics_result_or_logs(train_epoch(inputs.order_of(seeds, epoch, examples, shuffle))))
         if test_epoch is not None:
             model.reset_metrics()
@@ -115,10 +132,17 @@ def _epoch_function(step: Callable[[Any], Any], part: Any, batch: int) -> Callab
     return epoch  # type: ignore[no-any-return]
 
 
-def traced(model: Any, batch: Any) -> tf.Graph:
-    """The graph of one train step on batches like `batch`."""
+def traced(model: Any, batch: Any) -> tuple[tf.Graph, bool]:
+    """The graph of one train step on batches like `batch`, and whether Python's or NumPy's generators were drawn from for it.
+
+    They are put back.
+    """
     signature = tf.nest.map_structure(lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), batch)
-    return tf.function(tf.autograph.experimental.do_not_convert(model.train_step)).get_concrete_function(signature).graph
+    before = repr(streams.generator_states()), streams.generator_states()
+    graph = tf.function(tf.autograph.experimental.do_not_convert(model.train_step)).get_concrete_function(signature).graph
+    drawn = repr(streams.generator_states()) != before[0]
+    streams.put_generator_states(before[1])
+    return graph, drawn
 
 
 def _operations(graph: tf.Graph) -> set[str]:
@@ -135,10 +159,12 @@ def hidden_state(model: Any, batch: Any) -> str | None:
     """
     if model.run_eagerly:
         return "run_eagerly: Python code in the train step"
-    graph = traced(model, batch)
+    graph, drawn = traced(model, batch)
+    if drawn:
+        return "numbers that Python draws while TensorFlow makes the graph"
     if found := sorted(_operations(graph) & (STATEFUL_RANDOM | inputs.PYTHON_INSIDE)):
         return f"the operation {', '.join(found)}"
-    kept = (*model.variables, *checkpoint.optimizer_variables(model), *model.metrics_variables)
+    kept = (*checkpoint.model_variables(model), *checkpoint.optimizer_variables(model), *model.metrics_variables)
     known = {id(variable.value.handle) for variable in kept}
     for outside, _ in graph.captures:
         if outside.dtype == tf.resource and id(outside) not in known:

@@ -17,6 +17,9 @@ from seedbed import Refused
 # Read by libraries when they are imported or start their thread pools: too late once one of these is loaded.
 IMPORTED_TOO_EARLY = ("tensorflow", "jax", "torch")
 
+# -P: the working directory, which `-m` would look in first, is no place for modules (PYTHONPATH is).
+COMMAND = (sys.executable, "-P", "-m", "seedbed")
+
 # Set by `replace`, so that a variable that doesn't survive the start of a process is an error and not an endless loop.
 REPLACED = "SEEDBED_PROCESS_REPLACED"
 
@@ -113,7 +116,7 @@ def _execve(needed: Mapping[str, str | None], argv: Sequence[str], entropy: int 
         env[ENTROPY] = str(entropy)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, "-m", "seedbed", *argv], env)
+    os.execve(sys.executable, [*COMMAND, *argv], env)
 
 
 def _listing(variables: Mapping[str, str | None]) -> str:

@@ -83,6 +83,7 @@ def lock_files() -> list[Path]:
     return sorted((project_root() / "requirements").glob("*.txt"))
 
 
+@cache
 def _locked_names() -> set[str]:
     training = [path for path in lock_files() if path.stem not in ("dev", "build", "uv")]
     return {name for path in training for name in re.findall(r"^([a-z0-9][a-z0-9._-]*)==", path.read_text(), re.MULTILINE)}
@@ -180,14 +181,18 @@ def code(targets: Iterable[str]) -> dict[str, str]:
     """The user's and this project's modules that a run can reach, each with the sha256 of its source.
 
     targets: dotted names from the config (`_target_`s). Starting from the modules that hold them and from
-    `seedbed.run`, imports are followed wherever they stand in the source (functions included); modules of the standard
-    library and of installed packages are covered by the environment's versions instead.
+    `seedbed.run`, imports are followed wherever they stand in the source (functions included). Modules of the standard
+    library and of packages in the lock are covered by the environment's versions; another installed package stands with
+    the hash of the list of its files.
     """
     found: dict[str, str] = {}
     waiting = ["seedbed.run.training", "seedbed.run.fitting", *targets]
     while waiting:
         for name, path in _modules(waiting.pop()):
             if name in found:
+                continue
+            if not _is_first_party(path) and (listed := _files_of(name)):
+                found[name] = hashlib.sha256(listed.encode()).hexdigest()
                 continue
             source = path.read_bytes()
             found[name] = hashlib.sha256(source).hexdigest()
@@ -197,7 +202,7 @@ def code(targets: Iterable[str]) -> dict[str, str]:
 
 
 def _modules(dotted: str) -> Iterable[tuple[str, Path]]:
-    """The first-party modules on the way to `dotted` (packages' __init__ included), without importing any of them."""
+    """The modules on the way to `dotted` (packages' __init__ included) that neither Python nor the lock brings, not imported."""
     search: list[str] | None = None
     name = ""
     for part in dotted.split("."):
@@ -205,9 +210,11 @@ def _modules(dotted: str) -> Iterable[tuple[str, Path]]:
         if not part or (spec := importlib.machinery.PathFinder.find_spec(name, search)) is None:
             return
         if spec.origin and spec.has_location:
-            if not _is_first_party(Path(spec.origin)):
+            if not _is_first_party(Path(spec.origin)) and (_is_standard(Path(spec.origin)) or _is_locked(name.partition(".")[0])):
                 return
             yield name, Path(spec.origin)
+            if not _is_first_party(Path(spec.origin)) and _files_of(name):
+                return
         if spec.submodule_search_locations is None:
             return
         search = list(spec.submodule_search_locations)
@@ -227,10 +234,41 @@ def _installed() -> tuple[Path, ...]:
 
 
 def _is_first_party(path: Path) -> bool:
-    resolved = path.resolve()
-    if "site-packages" in resolved.parts or "dist-packages" in resolved.parts:
-        return False
-    return not any(root in resolved.parents for root in _installed() if root != Path(sys.prefix).resolve())
+    return not _in_packages(path) and not _is_standard(path)
+
+
+def _in_packages(path: Path) -> bool:
+    return bool({"site-packages", "dist-packages"} & set(path.resolve().parts))
+
+
+def _is_standard(path: Path) -> bool:
+    here = path.resolve().parents
+    return not _in_packages(path) and any(root in here for root in _installed() if root != Path(sys.prefix).resolve())
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
+def _is_locked(top: str) -> bool:
+    """Whether a top-level module comes from a package that the lock names."""
+    names = [top] if _plain(top) in _locked_names() else _distributions().get(top, [])
+    return any(_plain(name) in _locked_names() for name in names)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
+
+
+def _files_of(module: str) -> str:
+    """The version and the files, each with its hash, of the installed package that a module belongs to; "" if of none."""
+    lines = []
+    for name in sorted(set(_distributions().get(module.partition(".")[0], []))):
+        found = importlib.metadata.distribution(name)
+        files = [line for line in (found.read_text("RECORD") or "").splitlines() if ".dist-info/" not in line and ".pyc," not in line]
+        lines += [f"{_plain(name)} {found.version}", *sorted(files)]
+    return "\n".join(lines)
 
 
 def _imports(source: bytes, module: str, is_package: bool) -> list[str]:

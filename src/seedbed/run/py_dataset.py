@@ -41,14 +41,18 @@ class Governed:
         self.inner, self.seeds, self.shuffle, self.hooks = inner, seeds, shuffle, hooks
         self.num_batches: int | None = inner.num_batches
         self.epoch = -1
-        self.draws_from_tensorflow = False  # from its own eager generator, which can't be set for each batch in any decent time
+        self.hidden: str | None = None  # what it keeps that a resumed run couldn't bring back
 
     def __getitem__(self, batch: int) -> Any:
         """The user's batch of that number, in the current epoch."""
-        before = _tensorflow_state()
+        before = _tensorflow_state(), _outline(self.inner)
         with _generators(self.inner, self.seeds["augment"], max(self.epoch, 0), batch):
             made = self.inner[batch]
-        self.draws_from_tensorflow |= before != _tensorflow_state()
+        if before[0] != _tensorflow_state():  # can't be set for each batch in any decent time
+            self.hidden = "TensorFlow's own random operations in the PyDataset"
+        after = _outline(self.inner)
+        if changed := [name for name, was in before[1].items() if was[0] is not None and not _same(was, after.get(name))]:
+            self.hidden = f"attributes that {type(self.inner).__name__} changes while it makes a batch: {', '.join(changed)}"
         return made
 
     def epochs(self, wanted: range, count: int) -> Iterator[Any]:
@@ -102,7 +106,7 @@ def _adopted(batch: int) -> Any:
 def _generators(owner: Any, seed: int, *place: int) -> Iterator[None]:
     """Global generators, and those that `owner` holds, as children of a stream at `place`."""
     python, numpy = streams.words(seed, *place, count=2)
-    with _TURN, streams.global_generators(python, numpy):
+    with _TURN, streams.global_generators(python, numpy), _keras_generator_kept():
         for number, held in enumerate(_held(owner)):
             child = streams.sequence(seed, *place, number)
             word = int(child.generate_state(1)[0])
@@ -113,6 +117,20 @@ def _generators(owner: Any, seed: int, *place: int) -> Iterator[None]:
             else:
                 held.seed(word)
         yield
+
+
+@contextmanager
+def _keras_generator_kept() -> Iterator[None]:
+    """Keras's global generator as it was: a model may draw from it, too."""
+    if _GOVERNED is not None:  # TensorFlow can't be used after a fork
+        yield
+        return
+    state = global_seed_generator().state
+    before = np.array(np.asarray(state))
+    try:
+        yield
+    finally:
+        state.assign(before)
 
 
 def _held(owner: Any) -> Iterator[Any]:
@@ -141,6 +159,16 @@ def _held(owner: Any) -> Iterator[Any]:
             waiting.extend(one if len(one) < MANY else ())
         else:
             waiting.extend(getattr(one, "__dict__", {}).values())
+
+
+def _outline(owner: Any) -> dict[str, tuple[Any, int | None]]:
+    """An object's attributes, and how many items those hold that can grow."""
+    return {name: (value, len(value) if isinstance(value, list | dict | set | deque) else None) for name, value in vars(owner).items()}
+
+
+def _same(was: tuple[Any, int | None], now: tuple[Any, int | None] | None) -> bool:
+    plain = isinstance(was[0], int | float | str)
+    return now is not None and (was[0] is now[0] or (plain and was[0] == now[0])) and was[1] == now[1]
 
 
 def _tensorflow_state() -> Any:

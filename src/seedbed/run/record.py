@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from seedbed import Refused
@@ -48,6 +49,7 @@ class Record:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.content: dict[str, Any] = {}
+        self.secrets: dict[str, str] = {}  # values from the environment that an error may quote, and what is written instead
         self.reused = False
         self.resumed_at: int | None = None  # the epoch from which a killed run went on
         self.agrees: bool | None = None  # force=true: whether the bits are those of the record that was there
@@ -96,6 +98,11 @@ class Record:
         self.content.update(values)
         write_atomically(self.path / "record.json", json.dumps(self.content, indent=1))
 
+    def config(self) -> dict[str, Any]:
+        """config.yaml, with nothing resolved: a value from the environment is its name."""
+        found: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text())
+        return found
+
     def history(self) -> list[dict[str, float]]:
         """The metrics of each epoch so far; a line that a crash cut off does not count."""
         return [row["metrics"] for row in self.rows()]
@@ -113,6 +120,11 @@ class Record:
         with (self.path / "history.jsonl").open("a") as file:
             file.write(json.dumps({"epoch": epoch, "time": time.time(), "metrics": metrics}) + "\n")
 
+    def flush(self) -> None:
+        """Bring the history to the disk: a checkpoint must never know of epochs that it doesn't."""
+        with (self.path / "history.jsonl").open("a") as file:
+            os.fsync(file.fileno())
+
     def keep_epochs(self, count: int) -> None:
         """Forget the epochs after the first `count`: a resumed run writes them again."""
         write_atomically(self.path / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows()[:count]))
@@ -124,6 +136,8 @@ class Record:
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def fail(self, error: str, status: str = FAILED) -> None:
+        for secret, shown in self.secrets.items():
+            error = error.replace(secret, shown)
         self._end(status, error=error)
 
     def _end(self, status: str, **values: Any) -> None:
@@ -143,11 +157,12 @@ class Record:
 @contextmanager
 def locked(runs: Path, key: str, waiting: Any = None) -> Iterator[None]:
     """Hold a key: whoever else starts it waits here, calls `waiting` once, and then finds what the first one left."""
-    runs.mkdir(parents=True, exist_ok=True)
     lock = FileLock(runs / ".locks" / f"{key}.lock")
-    (runs / ".locks").mkdir(exist_ok=True)
     try:
+        (runs / ".locks").mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+    except OSError as error:
+        raise Refused(f"Records can't be kept in {runs}: {error}. Say a folder that can be written to: runs=DIR.") from None
     except Timeout:
         if waiting:
             waiting()

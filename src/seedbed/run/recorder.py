@@ -48,10 +48,20 @@ class Recorder(keras.callbacks.Callback):
         self.saved_at = time.monotonic()
         self.cannot_save: str | None = None
         self.bar = _Bar(config.training.epochs) if progress else None
+        self.past = keras.callbacks.History()  # Keras makes one by itself, but then it begins where a resumed run goes on
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if self.state is not None:  # after the other callbacks' on_train_begin, which resets them
-            checkpoint.put_callbacks(self.others, self.state)
+        if self.bar:
+            self.bar.start_soon()
+        if self.state is None:
+            return
+        # after the other callbacks' on_train_begin, which resets them
+        checkpoint.put_callbacks(self.others, self.state)
+        for epoch, metrics in enumerate(self.record.history()):
+            self.model.history = self.past  # as Keras does at the end of each epoch
+            self.past.epoch.append(epoch)
+            for name, value in metrics.items():
+                self.past.history.setdefault(name, []).append(value)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         metrics = {name: float(value) for name, value in flat_logs(logs or {}).items()}
@@ -82,6 +92,7 @@ class Recorder(keras.callbacks.Callback):
                 self.cannot_save = str(error)
                 self.record.update(not_resumable=self.cannot_save)
             return
+        self.record.flush()
         checkpoint.write(self.record.path / "checkpoints", state, self.config.checkpoint.keep)
 
 
@@ -123,20 +134,28 @@ class _Bar:
 
     def __init__(self, epochs: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         self.progress = Progress(*columns, console=Console(file=sys.stderr), transient=True)
         self.task = self.progress.add_task("", total=epochs)
-        self.since, self.started = time.monotonic(), False
+        self.timer = threading.Timer(2, self.progress.start)  # also when the first epoch takes longer than that
+        self.timer.daemon = True
+
+    def start_soon(self) -> None:
+        self.timer.start()
 
     def show(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        if not self.started and time.monotonic() - self.since > 2:
-            self.progress.start()
-            self.started = True
-        if self.started:
-            text = "  ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:4])
-            self.progress.update(self.task, completed=epoch + 1, description=text)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:4])
+        self.progress.update(self.task, completed=epoch + 1, description=text)
 
     def close(self) -> None:
+        self.timer.cancel()
         self.progress.stop()

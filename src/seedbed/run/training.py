@@ -6,30 +6,28 @@ only if there is none import TensorFlow and train.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from seedbed import Refused
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, fingerprint, provenance, record
+from seedbed.run import determinism, fingerprint, provenance, record, targets
 from seedbed.run import seeds as streams
+from seedbed.run.data import DataSet
 from seedbed.run.record import FINISHED, Record
 
 # Parts of the config that can't change a result: where things are kept and how they are watched.
 NOT_IN_KEY = ("runs", "force", "tracking", "checkpoint", "name")
 
-# Values of `data.source` under these keys say where data lie; the fingerprint says what they are.
+# Values of `data.source` whose names end in one of these say where data lie; the fingerprint says what they are.
 LOCATIONS = ("path", "file", "dir", "directory", "folder", "root", "cache")
+
+# Arguments of callbacks with these names say where something is written to.
+WRITTEN = ("filename", "filepath", "log_dir")
 
 
 def run(
@@ -51,7 +49,7 @@ def run(
     seeds = resolved_seeds(config, entropy)
     level["environment"]["PYTHONHASHSEED"] = str(seeds["hash"])
 
-    call = target(config.data.source, "data.source")
+    call = targets.target(config.data.source, "data.source")
     data = prepared(config, call, seeds, level)
     inputs = key_inputs(config, seeds, level, data)
     key = record.key_of(inputs)
@@ -70,13 +68,16 @@ def run(
 
         resumable = found is not None and found.status in (record.RUNNING, record.INTERRUPTED)
         if found is None or not resumable:
-            content = {"key": key, "name": str(config.name), "level": level["level"], "seeds": seeds, "inputs": inputs,
-                       "provenance": provenance.describe(level), "metrics": {}, "digests": {}}  # fmt: skip
-            found = Record.create(path, content, OmegaConf.to_yaml(shown(config, seeds)), provenance.diff())
+            kept = shown(config, seeds)
+            facts = {**provenance.describe(level), **provenance.accelerator_libraries()}
+            content = {"key": key, "name": str(kept["name"]), "level": level["level"], "seeds": seeds, "inputs": inputs,
+                       "provenance": facts, "metrics": {}, "digests": {}}  # fmt: skip
+            found = Record.create(path, content, OmegaConf.to_yaml(kept), provenance.diff())
         else:
             found.update(status=record.RUNNING, error=None)
+        found.secrets = configs.from_environment(config)
         started(found)
-        reload = partial(prepared, config, call, seeds, level, data.fingerprint)
+        reload = partial(prepared, config, call, seeds, level, data)
         fitting.train(found, config, seeds, data, reload, said, progress)
     if before is not None and found.status == FINISHED:
         found.agrees = found.digests == before.digests
@@ -106,126 +107,41 @@ def resolved_seeds(config: DictConfig, entropy: int | None) -> dict[str, int]:
     return streams.resolve(config.seeds)
 
 
-def target(node: Any, name: str) -> Callable[..., Any]:
-    """The function that a config node names by `_target_`, with the node's other keys as its arguments, not yet called.
-
-    Raises Refused if it can't be imported or doesn't take these arguments.
-    """
-    if not isinstance(node, DictConfig) or "_target_" not in node:
-        raise Refused(f"{name} names no function: a _target_ is needed, for example {name}._target_=example.data.digits.")
-    if missing := sorted(OmegaConf.missing_keys(node)):
-        raise Refused(f"Values are missing: say {' '.join(f'{key}=…' for key in missing)}.")
-    try:
-        function = instantiate(node, _partial_=True, _convert_="all")
-    except InstantiationException as error:
-        cause = _root(error)
-        own = isinstance(cause, ModuleNotFoundError) and str(node["_target_"]).startswith(str(cause.name))
-        if cause is error or own or _raised_in(cause, ("hydra.", "importlib")):
-            raise Refused(
-                f"{name}: {node['_target_']!r} can't be imported ({str(cause).splitlines()[0]}). "
-                "Accepted: the dotted name of a function or class in src/, on PYTHONPATH, or of an installed package."
-            ) from error
-    except HydraException as error:
-        raise Refused(f"{name}: {error}") from error
-    else:
-        return function  # type: ignore[no-any-return]
-    # An error in the user's own module: he needs the line where it happened. Raised out here, without the context that
-    # Hydra gave it: that would be a circle.
-    cause.__context__ = None
-    raise cause
-
-
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _raised_in(error: BaseException, modules: tuple[str, ...]) -> bool:
-    """Whether an exception was raised by one of these modules' own lines."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and f"{frame.tb_frame.f_globals.get('__name__')}.".startswith(modules)
-
-
-def called(function: Callable[..., Any], name: str, **offered: Any) -> Any:
-    """Call a `target`, passing those of `offered` that it has parameters for; Refused if the arguments don't fit."""
-    inner, given = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
-    try:
-        signature = inspect.signature(inner)
-    except (TypeError, ValueError):
-        return function()
-    extra = {key: value for key, value in offered.items() if key in signature.parameters and key not in given}
-    try:
-        signature.bind(**given, **extra)
-    except TypeError as error:
-        takes = ", ".join(key for key in signature.parameters if key not in offered)
-        raise Refused(f"{name}: {getattr(inner, '__qualname__', inner)}: {error}. It takes: {takes or 'nothing'}.") from None
-    _check_types(inner, given, name)
-    try:
-        return function(**extra)
-    except (TypeError, ValueError) as error:
-        if provenance.is_own(inner):
-            raise  # the user's own code: he needs the line where it happened
-        words = ", ".join(f"{key}={value!r}" for key, value in given.items())
-        raise Refused(f"{name}: {getattr(inner, '__qualname__', inner)}({words}): {str(error).strip()}") from error
-
-
-def _check_types(function: Any, given: Mapping[str, Any], name: str) -> None:
-    """Refuse an argument that the function's annotation doesn't admit, where it has one that can be checked."""
-    try:
-        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except (NameError, TypeError, AttributeError):
-        return
-    for key, value in given.items():
-        if key not in hints:
-            continue
-        try:
-            checker = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
-        except (PydanticUserError, PydanticSchemaGenerationError):
-            continue
-        try:
-            checker.validate_python(value)
-        except ValidationError as error:
-            raise Refused(
-                f"{name}.{key}={value!r} is not accepted: {error.errors()[0]['msg']} ({inspect.formatannotation(hints[key])})."
-            ) from None
-
-
 def prepared(
-    config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any], known: str | None = None
-) -> data_sets.DataSet:
+    config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any], known: DataSet | None = None
+) -> DataSet:
     """The data set: loaded, governed, split, fingerprinted.
 
-    known: its fingerprint, if it was taken before; it may take a pass over the data, which moves a pipeline's state on.
+    known: the same data set as it was prepared before. What takes a pass over a ready-made pipeline, which moves the
+    pipeline's own state on, is taken from it.
     """
     from dataclasses import replace
 
-    data = data_sets.load(lambda: called(call, "data.source", seeds=dict(seeds)), seeds, lambda: determinism.apply(level))
+    data = data_sets.load(lambda: targets.called(call, "data.source", seeds=dict(seeds)), seeds, lambda: determinism.apply(level))
     if any(data_sets.is_ready_made(part) for part in data.parts().values()):
         from seedbed.run import inputs
 
         data = inputs.govern(data, seeds, config.training.shuffle)
     if known is not None:
-        data = replace(data, fingerprint=known)
+        data = replace(data, fingerprint=known.fingerprint, outputs=known.outputs)
     else:
         with streams.global_generators(seeds["python"], seeds["numpy"]):  # a ready-made pipeline may draw from them
-            found = fingerprint.of(data, config.data.files, config.training.steps_per_epoch)
-        data = replace(data, fingerprint=found)
+            data = data_sets.count_classes(data, config.training.steps_per_epoch)
+            data = replace(data, fingerprint=fingerprint.of(data, config.data.files, config.training.steps_per_epoch))
     return data_sets.split(data, config.data.validation_split, config.data.test_split, seeds["split"])
 
 
-def key_inputs(config: DictConfig, seeds: Mapping[str, int], level: Mapping[str, Any], data: data_sets.DataSet) -> dict[str, Any]:
+def key_inputs(config: DictConfig, seeds: Mapping[str, int], level: Mapping[str, Any], data: DataSet) -> dict[str, Any]:
     """All that the result may depend on, and nothing that it can't."""
     plain = configs.without_environment(config, stamped=True)
     kept = {name: value for name, value in plain.items() if name not in (*NOT_IN_KEY, "seeds", "determinism")}
     kept["data"] = {name: value for name, value in kept["data"].items() if name not in ("files", "name", "epochs", "batch_size")}
+    kept["data"]["source"] = _without(kept["data"]["source"], LOCATIONS)
     kept["training"].pop("engine")
-    kept["data"]["source"] = _without_locations(kept["data"]["source"])
+    kept["training"]["callbacks"] = {name: _without(node, WRITTEN) for name, node in (kept["training"]["callbacks"] or {}).items()}
     return {
-        "code": provenance.code(targets(OmegaConf.to_container(config, resolve=True))),
-        "config": kept,
+        "code": provenance.code(targets.names(OmegaConf.to_container(config, resolve=True))),
+        "config": {name: fingerprint.with_contents(value) if name != "data" else value for name, value in kept.items()},
         "data": data.fingerprint,
         "determinism": level,
         "environment": provenance.environment(level),
@@ -233,25 +149,14 @@ def key_inputs(config: DictConfig, seeds: Mapping[str, int], level: Mapping[str,
     }
 
 
-def _without_locations(node: Any) -> Any:
+def _without(node: Any, names: tuple[str, ...]) -> Any:
+    """A config node without the values whose names are, or end in `_` and, one of these."""
+    if isinstance(node, Mapping) and str(node.get("_target_")).startswith("hydra.utils.get_"):
+        return node  # its `path` is the name of a function
     if isinstance(node, Mapping):
-        return {key: _without_locations(value) for key, value in node.items() if key.rpartition("_")[2] not in LOCATIONS}
-    return [_without_locations(item) for item in node] if isinstance(node, list) else node
-
-
-def targets(node: Any) -> Iterator[str]:
-    """Every dotted name that a config hands to `instantiate`, wherever it stands."""
-    if isinstance(node, Mapping):
-        named = node.get("_target_")
-        if isinstance(named, str):
-            yield named
-            if named.startswith("hydra.utils.get_") and isinstance(node.get("path"), str):
-                yield node["path"]
-        for value in node.values():
-            yield from targets(value)
-    elif isinstance(node, list):
-        for item in node:
-            yield from targets(item)
+        ending = tuple(f"_{name}" for name in names)
+        return {key: _without(value, names) for key, value in node.items() if key not in names and not str(key).endswith(ending)}
+    return [_without(item, names) for item in node] if isinstance(node, list) else node
 
 
 def shown(config: DictConfig, seeds: Mapping[str, int]) -> dict[str, Any]:
