@@ -75,7 +75,7 @@ def _next(record: Record, overrides: Sequence[str]) -> str:
 
 def _command(overrides: Sequence[str]) -> str:
     words = shlex.join(overrides)
-    return f"seedbed train {words}" if set(words) & set('"$`\\!') else f'make train ARGS="{words}"'
+    return f".venv/bin/seedbed train {words}" if set(words) & set('"$`\\!') else f'make train ARGS="{words}"'
 
 
 def failure(record: Record) -> None:
