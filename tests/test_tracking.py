@@ -530,3 +530,14 @@ def test_status_words_cover_every_status() -> None:
     assert {RunStatus.from_string(word) for word in tracking.STATUS.values()}
     assert tracking.STATUS[FINISHED] == "FINISHED"
     assert Counter(tracking.STATUS.values())["FINISHED"] == 1
+
+
+def test_the_places_that_a_record_was_to_be_sent_to(record: Record) -> None:
+    usual, server = "sqlite:////x/mlflow.db", "http://127.0.0.1:9"
+    assert notes.places(record, usual) == [usual]  # nothing is known
+    notes.note(record, server, error="refused")
+    assert notes.places(record, usual) == [server]
+    assert notes.places(record, server) == [server]
+    notes.note(record, "http://me:secret@127.0.0.1:9", error="refused")  # kept without its password
+    assert notes.places(record, usual) == [server]
+    assert notes.places(record, "http://me:secret@127.0.0.1:9") == [server, "http://me:secret@127.0.0.1:9"]

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, __version__, project_root
@@ -93,6 +94,7 @@ def train(argv: list[str]) -> int:
         again = ["train", *argv, f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}"]
         os.chdir(hydra.runtime.cwd)  # hydra.job.chdir=true: what was said on the command line counts from there
         process.replace(needed, again, entropy, config.determinism.level)
+        config.runs = str(Path(config.runs).expanduser().absolute())
         os.chdir(hydra.runtime.output_dir if hydra.job.chdir else hydra.runtime.cwd)
         # with --json, whatever libraries and the user's code print goes to standard error
         quiet_out = redirect_stdout(sys.stderr) if as_json else nullcontext()
@@ -147,6 +149,7 @@ def _child(hydra: Any, argv: list[str]) -> int:
 
     flags = [word for flag in _flags(argv)[0] if flag[0].split("=")[0] in ("--json", *WHERE) for word in flag]
     overrides = [word for word in hydra.overrides.task if not word.startswith("hydra.")]
+    overrides += [word for word in hydra.overrides.hydra if word.startswith("hydra.job.")]
     where = [f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}", "hydra.mode=RUN"]
     sys.stdout.flush()
     job = subprocess.Popen([*process.COMMAND, "train", *flags, *overrides, *where])
@@ -208,18 +211,16 @@ def sync(argv: list[str]) -> int:
     """`seedbed sync`: push every record, or the named ones, to MLflow."""
     parser = argparse.ArgumentParser("seedbed sync", description=VERBS["sync"])
     parser.add_argument("key", nargs="*", help="records to send, by key or its beginning; all of them if none is named")
-    parser.add_argument("--uri", help="MLflow's address; if not given, where each run was to be sent, else what the config says")
+    parser.add_argument("--uri", help="MLflow's address; else MLFLOW_TRACKING_URI, else where each run was to be sent")
     parser.add_argument("--experiment", help="in MLflow; if not given, the one that each run was to be in")
     parser.add_argument("--runs", help="the folder of records")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    from pathlib import Path
-
     from seedbed import notes, tracking
     from seedbed.run import record as records
 
-    uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI")
+    uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
     if options.follow:
         tracking.follow(sys.stdin, str(uri), options.experiment)
         return 0
@@ -233,8 +234,7 @@ def sync(argv: list[str]) -> int:
     usual = uri or str(config.tracking.uri or f"sqlite:///{runs.absolute()}/mlflow/mlflow.db")
     sent, failed, silent = set(), {}, set()
     for one in found:
-        # to where its run was to be sent, if that can be known, else to where runs are sent now
-        for place in [uri] if uri else notes.waiting(one) or [usual]:
+        for place in [uri] if uri else notes.places(one, usual):
             try:
                 if place in silent or (notes.is_complete(one, place) and not tracking.is_lost(one, place)):
                     continue
@@ -248,7 +248,7 @@ def sync(argv: list[str]) -> int:
     if options.json:
         print(json.dumps({"records": len(found), "sent": sorted(sent), "failed": failed}))
     else:
-        print(f"{len(found)} records, {len(sent)} sent to MLflow ({notes.address(usual)}, or where their runs were to go).")
+        print(f"{len(found)} records, {len(sent)} sent to {notes.address(uri) if uri else 'where their runs were to go'}.")
     for key, why in failed.items():
         print(
             f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.",

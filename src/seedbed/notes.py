@@ -39,9 +39,11 @@ def is_complete(record: Record, uri: str) -> bool:
     return state(record, uri).get("status") == record.status != RUNNING
 
 
-def waiting(record: Record) -> list[str]:
-    """The addresses to which the record was to be sent and isn't; one that holds a password is not known any more."""
-    return [name for name in _all(record) if "#" not in name and not is_complete(record, name)]
+def places(record: Record, usual: str) -> list[str]:
+    """The addresses to which the record was to be sent, as far as they are known (one that holds a password isn't); else `usual`."""
+    noted = _all(record)
+    known = [name for name in noted if "#" not in name]
+    return [*known, usual] if usual not in known and (not noted or _name(usual) in noted) else known
 
 
 def _all(record: Record) -> dict[str, Any]:

@@ -174,3 +174,29 @@ def test_a_pattern_without_a_file_is_refused(pattern: str, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match=r"data\.files names .* no such file"):
         fingerprint.matching([pattern])
+
+
+def test_a_pipeline_with_an_end_counts_whole_whatever_an_epoch_is() -> None:
+    """An epoch of `steps` batches goes on where the one before it ended."""
+    four = DataSet(batches_of(1, 2, 3, 4))
+    assert fingerprint.of(four, steps=1) == fingerprint.of(four)
+    assert fingerprint.of(four, steps=1) != fingerprint.of(DataSet(batches_of(1, 2, 3, 5)), steps=1)
+
+
+def test_texts_and_labels_beside_files_count(tmp_path: Path) -> None:
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.write_text("a"), two.write_text("b")
+
+    def of(names: list[Path], captions: list[str], **more: Any) -> str:
+        items = (np.array([str(name) for name in names]), np.array(captions))
+        return fingerprint.of(DataSet(Examples(items, load=lambda *item: item, files=(one, two)), **more))
+
+    first = of([one, two], ["cat", "dog"])
+    assert of([one, two], ["dog", "cat"]) != first
+    assert of([two, one], ["cat", "dog"]) != first
+    assert of([one, two], ["cat", "dog"], outputs=3) != first
+
+
+@pytest.mark.parametrize("text", ["one sentence. " * 50, "~nobodyhere/x.h5", "a\0b.c", "relu", ""])
+def test_any_text_may_stand_in_a_config(text: str) -> None:
+    assert fingerprint.with_contents({"a": [text]}) == {"a": [text]}

@@ -449,6 +449,30 @@ class Memory(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = 0.01 / (1 + len(losses) + sum(losses))
 
 
+class Wrapped(keras.callbacks.Callback):
+    """A callback that hands on to one of Keras's."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.callbacks.EarlyStopping(monitor="loss", patience=2, min_delta=100.0)
+
+    def on_train_begin(self, logs=None):
+        self.inner.set_model(self.model)
+        self.inner.on_train_begin(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.inner.on_epoch_end(epoch, logs)
+
+
+class Recompiles(keras.callbacks.Callback):
+    """Changes the optimizer on the way, so that no checkpoint of the second half fits the model of the first."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            self.model.compile(keras.optimizers.SGD(0.01), "mse")
+            self.model.make_train_function(force=True)
+
+
 class Freezes(keras.callbacks.Callback):
     """As in fine-tuning: from the second epoch on, the first layer stays as it is."""
 
@@ -551,6 +575,8 @@ CASES: dict[str, Any] = {
     # how it is trained
     **{f"callback: {kind}": case(callback=("Rate", {"kind": kind})) for kind in KEPT},
     "callback: model.history": case(callback=("Memory", {})),
+    "callback: wraps": case(callback=("Wrapped", {}), data__epochs=5),
+    "callback: recompiles": case(callback=("Recompiles", {})),
     "callback: freezes": case(callback=("Freezes", {})),
     "early stopping": case(callback=("keras.callbacks.EarlyStopping", STOP), data__epochs=5),
     "plateau": case(callback=("keras.callbacks.ReduceLROnPlateau", {"monitor": "loss", "patience": 1, "min_delta": 100.0}), data__epochs=5),
@@ -700,7 +726,7 @@ def test_same_bits_everywhere(
 
     first = trained(name, foreign)
     assert first.status == "finished"
-    assert len(first.history()) == (3 if name == "early stopping" else CASES[name]["values"].get("data.epochs", 4))
+    assert len(first.history()) == (3 if name in ("early stopping", "callback: wraps") else CASES[name]["values"].get("data.epochs", 4))
 
     with monkeypatch.context() as patch, suppress(PowerCut):
         patch.setattr(checkpoint, "write", cut_off(after=2))

@@ -90,10 +90,6 @@ def test_equal_to_a_bare_fit_with_the_same_order(config: Callable[..., Any]) -> 
     ("overrides", "why"),
     [
         (
-            ["+training.callbacks.one={_target_: keras.callbacks.LambdaCallback, on_train_batch_end: {_target_: unittest.mock.Mock}}"],
-            "LambdaCallback wants to see each batch",
-        ),
-        (
             ["+training.callbacks.log={_target_: keras.callbacks.TensorBoard, log_dir: '{record}/tb'}"],
             "TensorBoard wants to see each batch",
         ),
@@ -109,6 +105,19 @@ def test_what_the_loop_cannot_do_is_fits_and_asking_for_it_is_refused(config: Ca
     assert training.run(config(*words)).content["engine"] == "fit"
     with pytest.raises(Refused, match=why):
         training.run(config(*words, "training.engine=loop", "force=true"))
+
+
+def test_a_hook_that_is_no_method_is_seen(config: Callable[..., Any]) -> None:
+    import keras
+
+    composed = config()
+    seeds = training.resolved_seeds(composed, None)
+    level: Any = OmegaConf.to_container(composed.determinism, resolve=True)
+    data = training.prepared(composed, targets.target(composed.data.source, "data.source"), seeds, level)
+    model = building.build(composed, seeds, data)
+    assert loop.obstacle(model, composed, data, []) is None
+    for hooks, wanted in (({"on_epoch_end": print}, None), ({"on_train_batch_end": print}, "LambdaCallback wants to see each batch")):
+        assert loop.obstacle(model, composed, data, [keras.callbacks.LambdaCallback(**hooks)]) == wanted
 
 
 def model_with(layer: str, config: Callable[..., Any], plugin: Callable[..., Any]) -> tuple[Any, Any]:

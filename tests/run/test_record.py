@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from seedbed import Refused
 from seedbed.run import record, training
@@ -127,20 +129,43 @@ def test_an_atomic_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
-def _hold(runs: Path, events: Any) -> None:
-    with record.locked(runs, "k", lambda: events.put("waiting")):
-        events.put("in")
-        time.sleep(0.5)
-        events.put("out")
+HOLD = """
+import sys, time
+from pathlib import Path
+from seedbed.run import record
+log = (Path(sys.argv[1]) / "log").open("a", buffering=1)
+with record.locked(Path(sys.argv[1]), "k", lambda: None):
+    log.write("in\\n")
+    time.sleep(0.5)
+    log.write("out\\n")
+"""
 
 
 def test_one_process_at_a_time_holds_a_key(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    events = context.Queue()
-    workers = [context.Process(target=_hold, args=(tmp_path, events)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    seen = [events.get(timeout=5) for _ in range(5 - (events.qsize() == 4))]
-    assert [event for event in seen if event != "waiting"] == ["in", "out", "in", "out"]
+    workers = [subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)]) for _ in range(3)]
+    assert [worker.wait(300) for worker in workers] == [0, 0, 0]
+    assert (tmp_path / "log").read_text().split() == ["in", "out"] * 3
+
+
+def test_files_that_a_config_names_count_by_what_is_in_them_and_not_where_callbacks_write(
+    config: Callable[..., Any], tmp_path: Path
+) -> None:
+    def key(*words: str) -> str:
+        composed = config(*words)
+        seeds = training.resolved_seeds(composed, None)
+        level: Any = OmegaConf.to_container(composed.determinism, resolve=True)
+        data = training.prepared(composed, lambda: (np.ones((4, 1)), np.ones(4)), seeds, level)
+        return record.key_of(training.key_inputs(composed, seeds, level, data))
+
+    one, two = tmp_path / "one.h5", tmp_path / "two.h5"
+    one.write_text("a"), two.write_text("a")
+    first = key(f"+model.start={one}")
+    assert key(f"+model.start={two}") == first
+    two.write_text("b")
+    assert key(f"+model.start={two}") != first
+    log = "+training.callbacks.log={{_target_: keras.callbacks.CSVLogger, filename: {}}}"
+    assert key(log.format("a.csv")) == key(log.format("b.csv"))
+    mine = f"+training.callbacks.mine={{_target_: mine.Callback, out: {tmp_path}/out.txt}}"
+    before = key(mine)
+    (tmp_path / "out.txt").write_text("what a run has written")
+    assert key(mine) == before

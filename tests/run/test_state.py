@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 import random
 import threading
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,6 +18,22 @@ import pytest
 from seedbed.run import checkpoint
 from seedbed.run import seeds as streams
 from seedbed.run import state as states
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+class Phase(enum.Enum):
+    WARM = 1
+    MAIN = 2
+
+
+@dataclass(frozen=True)
+class Frozen:
+    rate: float = 0.1
+    steps: tuple[int, ...] = (1, 2)
 
 
 class Schedule:
@@ -123,11 +141,62 @@ def hold(value: Any) -> Any:
         (lambda: [1, len], "a list of data and other things"),
         (lambda: np.array([{}], dtype=object), "an array of Python objects"),
         (lambda: [hold({1})], "a set"),
+        (lambda: Pair(1, 2), "a Pair"),
+        (lambda: b"x", "a bytes"),
     ],
 )
 def test_what_cannot_be_written_down_is_named(value: Callable[[], Any], named: str) -> None:
     with pytest.raises(states.CannotSave, match=f"Holder.held is or holds .*{named}"):
         states.of(hold(value()))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "named"),
+    [
+        (hold(1).__repr__, hold(2).__repr__, "a method-wrapper"),
+        (Phase.WARM, Phase.MAIN, "a Phase"),
+        (Path("a"), Path("b"), "a PosixPath"),
+        (dict, list, "a type"),
+        (len, max, "a builtin_function_or_method"),
+        (Schedule(), Schedule(), "a Schedule"),
+        (None, Schedule(), "a Schedule"),
+        ([Schedule()], [Schedule()], "a Schedule"),
+        (lambda: 1, lambda: 2, "a function"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_was_replaced_during_training_would_be_the_first_one_again(first: Any, then: Any, named: str) -> None:
+    callback = hold(first)
+    if named == "a method-wrapper":
+        callback.held, then, named = Schedule().__call__, Schedule().__call__, "a method"
+    begun = states.made_of(callback)
+    states.of(callback, begun)
+    callback.held = then
+    with pytest.raises(states.CannotSave, match=f"{named} that was put there during training"):
+        states.of(callback, begun)
+
+
+def test_what_stayed_as_it_was_is_no_obstacle(tmp_path: Path) -> None:
+    import keras
+
+    def made() -> Any:
+        callback = hold(Frozen())
+        callback.phase, callback.inner = Phase.WARM, keras.callbacks.EarlyStopping(monitor="loss", patience=3)
+        callback.inner.set_model(keras.Sequential([keras.Input((1,))]))
+        callback.number = np.float64(0.5)
+        return callback
+
+    before, after = made(), made()
+    before.inner.wait, before.inner.best, before.number = 2, 0.25, np.float64(1.5)
+    begun = states.made_of(before)
+    assert states.of(before, begun)
+    states.put(after, stored(before, tmp_path))
+    assert (after.inner.wait, after.inner.best) == (2, 0.25)
+    assert (after.phase, after.held, after.number) == (Phase.WARM, Frozen(), 1.5)
+    assert type(after.number) is np.float64
+    changed = stored(hold(Frozen(rate=0.2)), tmp_path)
+    with pytest.raises(states.CannotRestore, match=r"Holder\.held\.rate can't be set"):
+        states.put(hold(Frozen()), changed)
 
 
 def test_a_list_that_is_held_twice_is_refused() -> None:

@@ -34,14 +34,17 @@ class State:
     generators: Sequence[Any]
 
 
-def take(model: Any, callbacks: Sequence[Any], epochs: int) -> State:
-    """The state after `epochs` epochs; raises `state.CannotSave`."""
+def take(model: Any, callbacks: Sequence[Any], epochs: int, begun: Sequence[Mapping[str, Any]]) -> State:
+    """The state after `epochs` epochs; raises `state.CannotSave`.
+
+    begun: what each callback was made of when training began (`state.made_of`).
+    """
     return State(
         epochs,
         [states.array(variable) for variable in model_variables(model)],
         [states.array(variable) for variable in optimizer_variables(model)],
         _trainable(model),
-        [states.of(callback) for callback in callbacks],
+        [states.of(callback, before) for callback, before in zip(callbacks, begun, strict=True)],
         streams.generator_states(),
     )
 
@@ -66,8 +69,11 @@ def put_variables(model: Any, state: State) -> None:
     """Set the model's and the optimizers' variables; raises `state.CannotRestore` if they aren't the ones that were saved."""
     if _trainable(model) != state.trainable:  # a train step that was made before would have to be made anew
         raise states.CannotRestore("A callback has frozen layers, or thawed them")
-    states.assign(model_variables(model), state.model, "the model")
-    states.assign(optimizer_variables(model), state.optimizer, "the optimizer")
+    pairs = (model_variables(model), state.model, "the model"), (optimizer_variables(model), state.optimizer, "the optimizer")
+    for held, saved, what in pairs:
+        states.fits(held, saved, what)
+    for held, saved, what in pairs:
+        states.assign(held, saved, what)
 
 
 def put_callbacks(callbacks: Sequence[Any], state: State) -> None:

@@ -155,7 +155,9 @@ def from_environment(config: DictConfig) -> dict[str, str]:
 
 
 def _name_of_variable(name: str, *default: Any) -> Any:
-    return f"${{oc.env:{name}}}" if name in os.environ or not default else default[0]
+    if default and os.environ.get(name, str(default[0])) == str(default[0]):
+        return default[0]  # the config says it itself
+    return f"${{oc.env:{name}}}"
 
 
 def _hidden(node: Any, real: Any, stamped: bool) -> Any:

@@ -234,14 +234,14 @@ NO_END = "The input pipeline has no end. Say how many batches are an epoch: trai
 
 
 def batches(part: Any, steps: int | None) -> Iterator[Any]:
-    """The batches of a ready-made pipeline, once through; raises Refused for an endless one without `steps`."""
+    """The batches of a ready-made pipeline: all, or `steps` of one without an end; raises Refused for that without `steps`."""
     count = part.num_batches if hasattr(part, "num_batches") else int(part.cardinality())
-    if steps is None and (count is None or count == -1):
-        raise Refused(NO_END)
-    if hasattr(part, "num_batches"):
-        yield from (part[index] for index in range(min(number for number in (count, steps) if number is not None)))
-    else:
-        yield from (part if steps is None else part.take(steps)).as_numpy_iterator()
+    if count is None or count == -1:
+        if steps is None:
+            raise Refused(NO_END)
+        count = steps
+        part = part if hasattr(part, "num_batches") else part.take(steps)
+    yield from (part[index] for index in range(count)) if hasattr(part, "num_batches") else part.as_numpy_iterator()
 
 
 def count_classes(data: DataSet, steps: int | None) -> DataSet:

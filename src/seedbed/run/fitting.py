@@ -72,25 +72,24 @@ def _train(
 ) -> None:  # fmt: skip
     model = building.build(config, seeds, data)
     callbacks = [building.callback(name, node, found) for name, node in (config.training.callbacks or {}).items()]
-    state = _resumable(found, model, config, data, said)
-    if state is None:
-        found.keep_epochs(0)
-        found.update(digests={"initial_weights": digest.arrays(digest.weights(model))})
-    else:
-        found.keep_epochs(state.epochs)
-        found.resumed_at = state.epochs
-        found.update(resumed=[*found.content.get("resumed", []), state.epochs])
-
-    if any(data_sets.is_ready_made(part) for part in data.parts().values()):
-        data = reload()  # the pass that took its fingerprint moved it on
-    tf.random.set_seed(seeds["dropout"])  # for models that use TensorFlow's own random operations
-    start = state.epochs if state else 0
-    recording = recorder.Recorder(found, config, callbacks, state, progress)
-    begun = time.perf_counter()
     try:
+        state = _resumable(found, model, config, data, said)
+        if state is None:
+            found.keep_epochs(0)
+            found.update(digests={"initial_weights": digest.arrays(digest.weights(model))})
+        else:
+            found.keep_epochs(state.epochs)
+            found.resumed_at = state.epochs
+            found.update(resumed=[*found.content.get("resumed", []), state.epochs])
+        if any(data_sets.is_ready_made(part) for part in data.parts().values()):
+            data = reload()  # the pass that took its fingerprint moved it on
+        tf.random.set_seed(seeds["dropout"])  # for models that use TensorFlow's own random operations
+        recording = recorder.Recorder(found, config, callbacks, state, progress)
+        epochs = range(state.epochs if state else 0, config.training.epochs)
+        begun = time.perf_counter()
         with recorder.stopping(recording):
-            engine = _fit(model, config, seeds, data, [*callbacks, recording.past, recording], range(start, config.training.epochs))
-    except CannotRestore as error:
+            engine = _fit(model, config, seeds, data, [*callbacks, recording.past, recording], epochs)
+    except CannotRestore as error:  # model and callbacks are spoilt: everything is made anew
         said(f"{error}: training starts from the beginning.")
         shutil.rmtree(found.path / "checkpoints")
         found.resumed_at = None
@@ -164,7 +163,10 @@ def evaluated(model: Any, config: DictConfig, data: DataSet, reload: Callable[[]
 
 
 def _resumable(found: Record, model: Any, config: DictConfig, data: DataSet, said: Callable[[str], None]) -> checkpoint.State | None:
-    """The checkpoint to go on from, its variables put into the model; None: from the beginning, and why, if it is news."""
+    """The checkpoint to go on from, its variables put into the model; None: from the beginning, and why, if it is news.
+
+    Raises CannotRestore if they aren't the model's.
+    """
     folder = found.path / "checkpoints"
     if not folder.exists():
         return None
@@ -176,12 +178,9 @@ def _resumable(found: Record, model: Any, config: DictConfig, data: DataSet, sai
     hidden = loop.hidden_state(model, inputs.first_batch(data.train, config.training.batch_size)) or inputs.hidden_state(data)
     if hidden:
         said(f"This run keeps state that no checkpoint holds ({hidden}): training starts from the beginning.")
+        shutil.rmtree(folder)
         return None
-    try:
-        checkpoint.put_variables(model, state)
-    except CannotRestore as error:
-        said(f"{error}: training starts from the beginning.")
-        return None
+    checkpoint.put_variables(model, state)
     return state
 
 

@@ -83,7 +83,9 @@ def training(
     """The training part as `fit` takes it, from the first of `epochs` (where a resumed run starts) to the last."""
     if isinstance(part, Governed):
         _accepts(kind, "py_dataset", part.inner)
-        count = steps or part.num_batches or 0
+        count = steps or part.num_batches
+        if count is None:
+            raise Refused(data_sets.NO_END)
         if part.num_batches is not None and count > part.num_batches:
             raise Refused(f"training.steps_per_epoch={steps} is more than the data set has: {part.num_batches} batches.")
         return Feed(_generated(part, epochs, count), count)

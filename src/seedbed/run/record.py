@@ -31,6 +31,7 @@ from seedbed import Refused
 from seedbed.run import digest
 
 FORMAT = 1
+SHORTEST_SECRET = 4  # characters; a shorter value is no secret, and to replace it would make errors unreadable
 FINISHED, FAILED, INTERRUPTED, RUNNING = "finished", "failed", "interrupted", "running"
 
 
@@ -136,8 +137,9 @@ class Record:
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def fail(self, error: str, status: str = FAILED) -> None:
-        for secret, shown in self.secrets.items():
-            error = error.replace(secret, shown)
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            if len(secret) >= SHORTEST_SECRET:
+                error = error.replace(secret, self.secrets[secret])
         self._end(status, error=error)
 
     def _end(self, status: str, **values: Any) -> None:
@@ -160,9 +162,10 @@ def locked(runs: Path, key: str, waiting: Any = None) -> Iterator[None]:
     lock = FileLock(runs / ".locks" / f"{key}.lock")
     try:
         (runs / ".locks").mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
     except OSError as error:
         raise Refused(f"Records can't be kept in {runs}: {error}. Say a folder that can be written to: runs=DIR.") from None
+    try:
+        lock.acquire(timeout=0)
     except Timeout:
         if waiting:
             waiting()

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from seedbed.run import checkpoint
 from seedbed.run.record import Record
-from seedbed.run.state import CannotSave
+from seedbed.run.state import CannotSave, made_of
 
 
 class Interrupted(Exception):
@@ -44,6 +44,7 @@ class Recorder(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.record, self.config, self.others, self.state = found, config, callbacks, state
+        self.begun: list[dict[str, Any]] = []
         self.stop_signal: int | None = None
         self.saved_at = time.monotonic()
         self.cannot_save: str | None = None
@@ -53,9 +54,10 @@ class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         if self.bar:
             self.bar.start_soon()
+        # after the other callbacks' on_train_begin, which resets them
+        self.begun = [made_of(callback) for callback in self.others]
         if self.state is None:
             return
-        # after the other callbacks' on_train_begin, which resets them
         checkpoint.put_callbacks(self.others, self.state)
         for epoch, metrics in enumerate(self.record.history()):
             self.model.history = self.past  # as Keras does at the end of each epoch
@@ -86,7 +88,7 @@ class Recorder(keras.callbacks.Callback):
     def _checkpoint(self, epochs: int) -> None:
         self.saved_at = time.monotonic()
         try:
-            state = checkpoint.take(self.model, self.others, epochs)
+            state = checkpoint.take(self.model, self.others, epochs, self.begun)
         except CannotSave as error:
             if self.cannot_save is None:
                 self.cannot_save = str(error)

@@ -26,7 +26,7 @@ NOT_IN_KEY = ("runs", "force", "tracking", "checkpoint", "name")
 # Values of `data.source` whose names end in one of these say where data lie; the fingerprint says what they are.
 LOCATIONS = ("path", "file", "dir", "directory", "folder", "root", "cache")
 
-# Arguments of callbacks with these names say where something is written to.
+# Arguments of Keras's callbacks that say where something is written to.
 WRITTEN = ("filename", "filepath", "log_dir")
 
 
@@ -138,10 +138,17 @@ def key_inputs(config: DictConfig, seeds: Mapping[str, int], level: Mapping[str,
     kept["data"] = {name: value for name, value in kept["data"].items() if name not in ("files", "name", "epochs", "batch_size")}
     kept["data"]["source"] = _without(kept["data"]["source"], LOCATIONS)
     kept["training"].pop("engine")
-    kept["training"]["callbacks"] = {name: _without(node, WRITTEN) for name, node in (kept["training"]["callbacks"] or {}).items()}
+    # files that a callback of the user's names are left as names: what it writes is there the next time
+    callbacks = kept["training"].pop("callbacks") or {}
+    for name, node in callbacks.items():
+        if isinstance(node, Mapping) and str(node.get("_target_")).startswith("keras.callbacks."):
+            callbacks[name] = _without(node, WRITTEN)
+    for part in ("model", "optimizer", "training"):
+        kept[part] = fingerprint.with_contents(kept[part])
+    kept["training"]["callbacks"] = callbacks
     return {
         "code": provenance.code(targets.names(OmegaConf.to_container(config, resolve=True))),
-        "config": {name: fingerprint.with_contents(value) if name != "data" else value for name, value in kept.items()},
+        "config": kept,
         "data": data.fingerprint,
         "determinism": level,
         "environment": provenance.environment(level),
