@@ -52,7 +52,7 @@ def start(words: list[str], runs: Path, env: dict[str, str]) -> subprocess.Popen
 
 
 def epochs_done(runs: Path) -> int:
-    return sum(len(file.read_text().splitlines()) for file in runs.glob("*/history.jsonl"))
+    return sum(len(file.read_text().splitlines()) for file in runs.glob("[0-9a-f]*/history.jsonl"))
 
 
 def kill_after(process: subprocess.Popen[str], runs: Path, epochs: int, how: int) -> None:
@@ -81,7 +81,7 @@ def test_killed_twice_and_gone_on(job: str, tmp_path: Path, plugin: Callable[...
     runs = tmp_path / "killed"
     for epochs in (2, 4):
         kill_after(start(words, runs, env), runs, epochs, signal.SIGKILL)
-    record = next(runs.glob("*/record.json"))
+    record = next(runs.glob("[0-9a-f]*/record.json"))
     assert json.loads(record.read_text())["status"] == "running"
     ended = finish(start(words, runs, env))
     assert ended["resumed_at"] >= 3  # it did go on, and did not begin anew
@@ -102,7 +102,7 @@ def test_sigterm_stops_with_a_checkpoint_and_a_damaged_one_is_passed_over(tmp_pa
     process = start(words, runs, {})
     kill_after(process, runs, 2, signal.SIGTERM)
     assert process.returncode == 128 + signal.SIGTERM
-    (record,) = runs.glob("*/record.json")
+    (record,) = runs.glob("[0-9a-f]*/record.json")
     assert json.loads(record.read_text())["status"] == "interrupted"
     newest = sorted((record.parent / "checkpoints").glob("*.npz"))[-1]
     content = bytearray(newest.read_bytes())

@@ -194,7 +194,7 @@ def test_what_stayed_as_it_was_is_no_obstacle(tmp_path: Path) -> None:
     assert (after.inner.wait, after.inner.best) == (2, 0.25)
     assert (after.phase, after.held, after.number) == (Phase.WARM, Frozen(), 1.5)
     assert type(after.number) is np.float64
-    changed = stored(hold(Frozen(rate=0.2)), tmp_path)
+    changed = stored(hold(Frozen(rate=0.2)), tmp_path / "changed")
     with pytest.raises(states.CannotRestore, match=r"Holder\.held\.rate can't be set"):
         states.put(hold(Frozen()), changed)
 

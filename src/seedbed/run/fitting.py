@@ -89,11 +89,12 @@ def _train(
         begun = time.perf_counter()
         with recorder.stopping(recording):
             engine = _fit(model, config, seeds, data, [*callbacks, recording.past, recording], epochs)
-    except CannotRestore as error:  # model and callbacks are spoilt: everything is made anew
+    except CannotRestore as error:  # model, callbacks and generators are spoilt: everything is made anew
         said(f"{error}: training starts from the beginning.")
         shutil.rmtree(found.path / "checkpoints")
         found.resumed_at = None
-        return _train(found, config, seeds, reload(), reload, said, progress)
+        with streams.global_generators(seeds["python"], seeds["numpy"]):
+            return _train(found, config, seeds, reload(), reload, said, progress)
     found.update(engine=engine)
     fitted = time.perf_counter()
 
