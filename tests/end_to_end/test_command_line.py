@@ -182,3 +182,11 @@ def test_the_next_command_is_makes_where_its_quotes_allow_it() -> None:
 
     assert show._command(["model.hidden=[8, 8]", "force=true"]) == """make train ARGS="'model.hidden=[8, 8]' force=true\""""
     assert show._command(["name='a b'"]).startswith(".venv/bin/seedbed train ")
+
+
+def test_relative_records_are_found_again_wherever_hydra_goes(tmp_path: Path) -> None:
+    words = ["train", "training.epochs=1", "tracking=none", "runs=rel", "hydra.job.chdir=true", "--json"]
+    command = [sys.executable, "-m", "seedbed", *words]
+    runs = [json.loads(subprocess.run(command, env=OUTSIDE, cwd=tmp_path, capture_output=True, text=True).stdout) for _ in range(2)]
+    assert [run["reused"] for run in runs] == [False, True]
+    assert Path(runs[0]["record"]).parent == tmp_path / "rel"
