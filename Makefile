@@ -9,6 +9,10 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+# uv brings certificates of its own; where the system has some, those count (a company's proxy, say), as for git and curl.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
+export UV_SYSTEM_CERTS ?= true
+endif
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

@@ -22,15 +22,8 @@ import tensorflow  # noqa: F401  (what it prints when it is imported is not what
 from omegaconf import OmegaConf
 
 from seedbed import cli
-from seedbed.run import determinism, training
 from seedbed.run import seeds as streams
-
-
-@pytest.fixture(autouse=True, scope="module")
-def strict_process() -> None:
-    """TensorFlow takes its numbers of threads before its first operation: whatever test comes first in this process."""
-    switches = {"op_determinism": True, "tensor_float_32": False}
-    determinism.apply({"level": "strict", "environment": {}, "threads": {"intra_op": 1, "inter_op": 1}, **switches})
+from seedbed.run import training
 
 
 class Said(NamedTuple):

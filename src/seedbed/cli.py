@@ -132,17 +132,6 @@ def _hydra(job: Callable[[Any], None], argv: list[str]) -> None:
         raise failed[0]
 
 
-def _composed() -> Any:
-    """The config as `seedbed train` would have it, without any overrides."""
-    from hydra import compose, initialize_config_dir
-
-    from seedbed.run import config
-
-    config.register()
-    with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
-        return compose("train")
-
-
 def _child(hydra: Any, argv: list[str]) -> int:
     """One job of a multirun, in a process of its own: hash seed and thread numbers can differ from job to job."""
     from seedbed.run import process
@@ -218,35 +207,24 @@ def sync(argv: list[str]) -> int:
     parser.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     from seedbed import notes, tracking
+    from seedbed.run import config as configs
     from seedbed.run import record as records
 
     uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
     if options.follow:
         tracking.follow(sys.stdin, str(uri), options.experiment)
         return 0
-    config = _composed()
+    config = configs.composed()
     runs = Path(options.runs or config.runs).expanduser()
     if options.runs and not runs.is_dir():
         raise Refused(f"--runs {runs}: there is no such folder.")
     found = [r for r in records.all_records(runs) if not options.key or any(r.key.startswith(key) for key in options.key)]
     if options.key and not found:
         raise Refused(f"No record under {runs} begins with {' or '.join(options.key)}.")
-    usual = uri or str(config.tracking.uri or f"sqlite:///{runs.absolute()}/mlflow/mlflow.db")
-    sent, failed, silent = set(), {}, set()
-    for one in found:
-        for place in [uri] if uri else notes.places(one, usual):
-            try:
-                if place in silent or (notes.is_complete(one, place) and not tracking.is_lost(one, place)):
-                    continue
-                experiment = options.experiment or one.config()["tracking"]["experiment"]
-                tracking.push(one, place, experiment, gone=not records.is_held(runs, one.key))
-                sent.add(one.key)
-            except Exception as error:
-                failed[one.key] = notes.reason(error, place)
-                if not tracking.answers(place):
-                    silent.add(place)  # the next would wait for the same server
+    usual = str(config.tracking.uri or f"sqlite:///{runs.absolute()}/mlflow/mlflow.db")
+    sent, failed = tracking.send(found, runs, lambda one: [uri] if uri else notes.places(one, usual), options.experiment)
     if options.json:
-        print(json.dumps({"records": len(found), "sent": sorted(sent), "failed": failed}))
+        print(json.dumps({"records": len(found), "sent": sent, "failed": failed}))
     else:
         print(f"{len(found)} records, {len(sent)} sent to {notes.address(uri) if uri else 'where their runs were to go'}.")
     for key, why in failed.items():

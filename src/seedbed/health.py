@@ -27,21 +27,13 @@ def examine() -> dict[str, Any]:
     """{"levels": {name: {"kept", "why"}}, "provenance": {...}} for the levels under conf/determinism/."""
     levels, provenances = {}, {}
     for path in sorted((project_root() / "conf" / "determinism").glob("*.yaml")):
-        composed = _composed(path.stem)
+        composed = config.composed(f"determinism={path.stem}")
         level: dict[str, Any] = OmegaConf.to_container(composed.determinism, resolve=True)  # type: ignore[assignment]
         provenances[path.stem] = provenance.describe(level)
         kept, why = _tried(level, training.resolved_seeds(composed, None))
         levels[path.stem] = {"kept": kept, "why": why}
     facts = provenances["strict"]
     return {"levels": levels, "provenance": {**facts, **provenance.accelerator_libraries()}}
-
-
-def _composed(level: str) -> Any:
-    from hydra import compose, initialize_config_dir
-
-    config.register()
-    with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
-        return compose("train", [f"determinism={level}"])
 
 
 def _tried(level: dict[str, Any], seeds: dict[str, int]) -> tuple[bool, list[str]]:

@@ -14,7 +14,7 @@ import select
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +23,7 @@ import yaml
 from filelock import FileLock
 
 from seedbed import Refused, notes
-from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record
+from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, is_held
 
 # A request that a server doesn't answer is given up after this; `seedbed sync` sends it later.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
@@ -69,6 +69,30 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False) -> str:
             client.set_terminated(run_id, "KILLED")
         notes.note(record, uri, run_id=run_id, **epochs, status=status, error=None)
         return str(run_id)
+
+
+def send(
+    found: Sequence[Record], runs: Path, places: Callable[[Record], list[str]], experiment: str | None
+) -> tuple[list[str], dict[str, str]]:
+    """Push what is missing of each record to each of its places: (keys that were sent, what went wrong by key).
+
+    experiment: in MLflow; None: the one that each record's config names. A store that doesn't answer is asked once.
+    """
+    sent: dict[str, None] = {}
+    failed, silent = {}, set()
+    for record in found:
+        for uri in places(record):
+            try:
+                if uri in silent or (notes.is_complete(record, uri) and not is_lost(record, uri)):
+                    continue
+                gone = not is_held(runs, record.key)
+                push(record, uri, experiment or record.config()["tracking"]["experiment"], gone=gone)
+                sent[record.key] = None
+            except Exception as error:  # whatever a server can do
+                failed[record.key] = notes.reason(error, uri)
+                if not answers(uri):
+                    silent.add(uri)
+    return list(sent), failed
 
 
 def follow(lines: IO[str], uri: str, experiment: str, every: float = 1.0) -> None:

@@ -16,18 +16,11 @@ import pytest
 from example import data as example
 from seedbed import Refused
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, fingerprint, inputs
+from seedbed.run import fingerprint, inputs
 from seedbed.run import seeds as streams
 
 SEEDS = {"master": 1, **{stream: streams.derive(1, stream) for stream in streams.STREAMS}}
 TABLE = "height,colour,width\n1.5,red,3\n2.5,blue,4\n3.5,red,5\n"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def strict_process() -> None:
-    """TensorFlow takes its numbers of threads before its first operation: whatever test comes first in this process."""
-    switches = {"op_determinism": True, "tensor_float_32": False}
-    determinism.apply({"level": "strict", "environment": {}, "threads": {"intra_op": 1, "inter_op": 1}, **switches})
 
 
 @pytest.fixture

@@ -11,33 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import batches_of, data_config
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from seedbed import Refused
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, fingerprint
+from seedbed.run import fingerprint
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet, Examples
 
-# derandomized: a test suite about repeatable results shouldn't have a verdict that depends on the day
-settings.register_profile("repeatable", deadline=None, max_examples=60, derandomize=True, database=None)
-settings.load_profile("repeatable")
-
 SEEDS = {"master": 1, **{stream: streams.derive(1, stream) for stream in streams.STREAMS}}
 X, Y = np.arange(12, dtype="float32").reshape(6, 2), np.arange(6, dtype="int64")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def strict_process() -> None:
-    """TensorFlow takes its numbers of threads before its first operation: whatever test comes first in this process."""
-    switches = {"op_determinism": True, "tensor_float_32": False}
-    determinism.apply({"level": "strict", "environment": {}, "threads": {"intra_op": 1, "inter_op": 1}, **switches})
-
-
-dtypes = st.sampled_from(["float32", "int64", "int32", "uint8", "bool"])
-arrays = dtypes.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=3, max_side=4)))
 
 
 def loaded(result: Any, **seeds: int) -> DataSet:

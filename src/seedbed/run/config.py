@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -124,6 +125,13 @@ def register() -> None:
     OmegaConf.register_new_resolver("absolute", lambda path: str(Path(path).expanduser().absolute()), replace=True)
     # ${project:runs}: a path inside the project, whatever the working directory
     OmegaConf.register_new_resolver("project", lambda path="": str(project_root() / path), replace=True)
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The config as `seedbed train OVERRIDES` would have it."""
+    register()
+    with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
+        return compose("train", list(overrides))
 
 
 def without_environment(config: DictConfig, stamped: bool = False) -> dict[str, Any]:
