@@ -49,7 +49,7 @@ PROBE = """
 import os, sys
 from seedbed.run import process
 def execve(path, argv, env):
-    print("replaced", os.getpid())
+    print("replaced", os.getpid(), flush=True)  # what is buffered is gone with the process
     os._execve(path, [path, __file__, *argv[3:]], env)
 os._execve, os.execve = os.execve, execve
 process.replace({"PYTHONHASHSEED": "7", "UNWANTED": None}, ["x"], entropy=5)
