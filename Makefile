@@ -17,13 +17,22 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train ui doctor sync test lint bench lock lock-check clean
+.PHONY: help train repeat compare variance ui doctor sync test lint bench cluster lock lock-check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: .venv/.train  ## train one model: make train ARGS="model=cnn data=digits seeds.master=7"
 	@$(BIN)/seedbed train $(ARGS)
+
+repeat: .venv/.train  ## train over many seeds, and say how sure the result is: make repeat ARGS="study.n=30 experiment=digits_cnn"
+	@$(BIN)/seedbed repeat $(ARGS)
+
+compare: .venv/.train  ## is A better than B? make compare ARGS="'model=mlp' 'model=cnn' -- data=digits study.n=20"
+	@$(BIN)/seedbed compare $(ARGS)
+
+variance: .venv/.train  ## which source of randomness makes results differ? make variance ARGS="experiment=digits_cnn"
+	@$(BIN)/seedbed variance $(ARGS)
 
 ui: .venv/.train  ## MLflow's page for all runs, on this machine alone: http://127.0.0.1:5001
 	@mkdir -p runs/mlflow
@@ -48,6 +57,9 @@ lint: .venv/.dev  ## ruff (check and format), mypy, import contracts
 bench: .venv/.train  ## what recording and determinism cost: ratios, side by side in one run
 	@$(BIN)/python tests/bench.py $(ARGS)
 
+cluster: .venv/.train requirements/cluster.txt  ## install the launchers for more than one machine: ray, submitit (SLURM)
+	@$(INSTALL) -r requirements/cluster.txt
+
 lock: .venv/.uv  ## resolve every pin anew into requirements/ (review the diff)
 	@rm -f requirements/*.txt
 	@$(MAKE) --no-print-directory lock-files
@@ -63,6 +75,7 @@ lock-files:
 	@mkdir -p requirements
 	@$(COMPILE) pyproject.toml -o requirements/cpu.txt
 	@$(COMPILE) pyproject.toml --group dev -c requirements/cpu.txt -o requirements/dev.txt
+	@$(COMPILE) --group cluster -c requirements/cpu.txt -o requirements/cluster.txt
 	@$(COMPILE) --group build -c requirements/cpu.txt -o requirements/build.txt
 	@$(COMPILE) --group uv -o requirements/uv.txt
 
