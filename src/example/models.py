@@ -66,8 +66,9 @@ def transformer(spec: Spec, width: int = 32, heads: int = 4, dropout: float = 0.
     inputs, x = _sequence(spec, width)
     if spec.vocabulary is None:
         x = layers.Dense(width)(x)
-    positions = layers.Embedding(x.shape[1], width)(keras.ops.arange(x.shape[1]))
-    x = x + positions
+    # from the input, not `arange`: called on a constant the embedding would be a constant, too, and learn nothing
+    steps = keras.ops.cumsum(keras.ops.ones_like(x[..., 0], dtype="int32"), axis=1) - 1
+    x = x + layers.Embedding(x.shape[1], width)(steps)
     attended = layers.MultiHeadAttention(heads, width // heads, dropout=dropout)(x, x)
     x = layers.LayerNormalization()(x + layers.Dropout(dropout)(attended))
     dense = layers.Dense(width)(layers.Dense(4 * width, activation="gelu")(x))

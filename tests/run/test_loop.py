@@ -175,3 +175,79 @@ def test_an_epochs_batches_are_those_of_its_order() -> None:
     assert [len(batch) for batch in batches] == [4, 4, 2] * 2
     assert np.concatenate(batches[:3]).tolist() == inputs.order_of(seeds, 1, 10, True).tolist()
     assert np.concatenate(batches[3:]).tolist() == inputs.order_of(seeds, 2, 10, True).tolist()
+
+
+REGRESSION = ["R2Score", "MeanAbsoluteError", "RootMeanSquaredError", "CosineSimilarity", "LogCoshError", "MeanAbsolutePercentageError"]
+BINARY = [
+    "AUC",
+    "Precision",
+    "Recall",
+    "F1Score",
+    "FBetaScore",
+    "BinaryAccuracy",
+    "SensitivityAtSpecificity",
+    "BinaryIoU",
+    "Hinge",
+]
+BINARY_ARGUMENTS = {"SensitivityAtSpecificity": ", specificity: 0.5", "F1Score": ", threshold: 0.5", "FBetaScore": ", threshold: 0.5",
+                    "Precision": ", thresholds: [0.3, 0.7]"}  # fmt: skip
+
+BINARY_DATA = """
+import numpy as np
+def data():
+    x = np.random.default_rng(1).normal(size=(60, 3)).astype("float32")
+    return x, (x[:, :1] + 0.3 * x[:, 1:2] > 0).astype("float32")
+"""
+
+
+@pytest.mark.parametrize("kind", ["regression", "binary"])
+def test_every_metric_is_what_fit_shows_when_many_epochs_go_into_a_call(
+    config: Callable[..., Any], plugin: Callable[..., Any], kind: str, tmp_path: Any
+) -> None:
+    """Metrics are reset and read inside the graph there; with a batch that is cut short, and a validation part."""
+    plugin("binary", BINARY_DATA)
+    names = REGRESSION if kind == "regression" else BINARY
+    metrics = ", ".join(f"{{_target_: keras.metrics.{name}{BINARY_ARGUMENTS.get(name, '')}}}" for name in names)
+    words = ["training.epochs=7", "training.batch_size=4", f"training.metrics=[{metrics}]"]
+    if kind == "binary":
+        words += [
+            "data.source._target_=binary.data",
+            "~data.source.length",
+            "training.loss=binary_crossentropy",
+            "data.validation_split=0.3",
+        ]
+    runs = [training.run(config(*words, f"training.engine={engine}", f"runs='{tmp_path / engine}'")) for engine in ("loop", "fit")]
+    assert runs[0].history() == runs[1].history()
+    assert runs[0].metrics == runs[1].metrics
+    assert runs[0].digests == runs[1].digests
+    assert len(runs[0].history()[0]) > len(names)
+
+
+def test_many_epochs_go_into_a_call_and_one_where_somebody_looks(config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    many = loop.Engine._epochs
+    monkeypatch.setattr(
+        loop.Engine, "_epochs", lambda self, train, held, orders, batch: calls.append(len(orders)) or many(self, train, held, orders, batch)
+    )
+    training.run(config("training.epochs=50"))
+    assert sum(calls) == 50
+    assert len(calls) < 10
+    calls.clear()
+    training.run(config("training.epochs=50", "checkpoint.every_epochs=20", "seeds.master=2"))
+    assert sum(calls) == 50
+    assert {20, 40} <= {sum(calls[: i + 1]) for i in range(len(calls))}  # a call ends where a checkpoint is due
+    calls.clear()
+    training.run(config("training.epochs=5", "data=digits", EARLY))
+    assert calls == []
+
+
+def test_a_loss_that_is_not_finite_ends_the_history_in_its_epoch(config: Callable[..., Any]) -> None:
+    runs = [
+        training.run(
+            config("training.epochs=60", "optimizer=sgd", "optimizer.learning_rate=30.0", f"training.engine={engine}", "force=true")
+        )
+        for engine in ("loop", "fit")
+    ]
+    assert [run.status for run in runs] == ["failed", "failed"]
+    assert 1 < len(runs[0].history()) < 60
+    assert repr(runs[0].history()) == repr(runs[1].history())

@@ -120,3 +120,13 @@ def test_an_installed_package_outside_the_lock_counts_by_its_files(tmp_path: Pat
     provenance._distributions.cache_clear()
     assert {name for name in codes[0] if not name.startswith("seedbed")} == {"theirs"}
     assert codes[0]["theirs"] != codes[1]["theirs"]
+
+
+@pytest.mark.parametrize(("chosen", "left"), [
+    (None, "ab"), ("", ""), ("0", "a"), ("1", "b"), ("1,0", "ba"), ("-1", ""), ("0,7,1", "a"), ("GPU-3f", None), ("0,GPU-3f", None),
+])  # fmt: skip
+def test_which_gpu_a_scheduler_gives_is_not_what_counts_but_of_which_kind(chosen: str | None, left: str | None) -> None:
+    gpus = [{"name": "a"}, {"name": "b"}]
+    found = provenance.visible(gpus, chosen)
+    assert found == (None if left is None else [{"name": name} for name in left])
+    assert provenance.visible([], chosen) == []  # nothing to choose from: no launcher's variable gives another key

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from seedbed import Refused
+from seedbed.run import config as configs
 from seedbed.run import record, training
 
 JSON = st.recursive(
@@ -154,8 +155,9 @@ def test_files_that_a_config_names_count_by_what_is_in_them_and_not_where_callba
         composed = config(*words)
         seeds = training.resolved_seeds(composed, None)
         level: Any = OmegaConf.to_container(composed.determinism, resolve=True)
+        plain = configs.without_environment(composed, stamped=True)
         data = training.prepared(composed, lambda: (np.ones((4, 1)), np.ones(4)), seeds, level)
-        return record.key_of(training.key_inputs(composed, seeds, level, data))
+        return record.key_of(training.key_inputs(plain, seeds, level, data, training.code_of(composed)))
 
     one, two = tmp_path / "one.h5", tmp_path / "two.h5"
     one.write_text("a"), two.write_text("a")

@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
+from keras.src.backend.common import global_state  # no public way to these in Keras 3.15
+from keras.src.random.seed_generator import global_seed_generator
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
@@ -56,6 +57,15 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
         model.steps_per_execution = training.steps_per_execution
     govern(model, seeds)
     return model
+
+
+def global_generator() -> Any:
+    """Keras's global seed generator, from which layers draw that have none of their own; a new one for each build."""
+    return global_seed_generator()
+
+
+def put_global_generator(generator: Any) -> None:
+    global_state.set_global_attribute("global_seed_generator", generator)
 
 
 def can_be_called(model: Any) -> bool:

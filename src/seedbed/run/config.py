@@ -11,7 +11,9 @@ import dataclasses
 import difflib
 import hashlib
 import os
+import re
 import typing
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,10 @@ from omegaconf.resolvers import oc
 
 from seedbed import Refused, project_root
 from seedbed.run import seeds
+
+# Hydra's launchers bring schemas with the names that conf/hydra/launcher/ gives its files; seen with Hydra 1.3.8, which checks the
+# files against them and announces that it won't do so for ever. Here, since each process that composes a config imports this.
+warnings.filterwarnings("ignore", message=r"(?s).*is validated against ConfigStore schema", category=UserWarning)
 
 
 @dataclass
@@ -102,6 +108,22 @@ class Tracking:
 
 
 @dataclass
+class Study:
+    n: int = 30
+    seeds: list[int] | None = None
+    vary: str | None = None
+    streams: list[str] = field(default_factory=list)
+    metric: str | None = None
+    better: str | None = None
+    confidence: float = 0.95
+    alpha: float = 0.05
+    power: float = 0.8
+    per_job: int | None = None
+    track_models: bool = False
+    call: str | None = None  # set by `seedbed repeat` for the jobs of a launcher
+
+
+@dataclass
 class Config:
     name: str = "run"
     data: Data = field(default_factory=Data)
@@ -112,6 +134,7 @@ class Config:
     tracking: Tracking = field(default_factory=Tracking)
     training: Training = field(default_factory=Training)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    study: Study = field(default_factory=Study)
     runs: str = MISSING
     force: bool = False
 
@@ -162,6 +185,12 @@ def from_environment(config: DictConfig) -> dict[str, str]:
     return found
 
 
+def follows_seeds(config: DictConfig) -> bool:
+    """Whether any value outside of `seeds` and `determinism` is an interpolation that may lead to a seed."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return bool(re.search(r"\$\{[^}]*seed", repr({name: value for name, value in plain.items() if name not in ("seeds", "determinism")})))
+
+
 def _name_of_variable(name: str, *default: Any) -> Any:
     if default and os.environ.get(name, str(default[0])) == str(default[0]):
         return default[0]  # the config says it itself
@@ -206,7 +235,7 @@ def check(config: DictConfig) -> None:
         raise Refused(
             f"There is no {', '.join(strange)} in a config.{hint} Arguments of your own go under model, data.source or optimizer."
         )
-    training, data, checkpoint = config.training, config.data, config.checkpoint
+    training, data, checkpoint, study = config.training, config.data, config.checkpoint, config.study
     accepted = {
         f"training.epochs={training.epochs}": (training.epochs >= 1, "1 or more"),
         f"training.batch_size={training.batch_size}": (training.batch_size is None or training.batch_size >= 1, "1 or more, or null: all examples in one batch"),
@@ -221,6 +250,14 @@ def check(config: DictConfig) -> None:
         f"checkpoint.every_epochs={checkpoint.every_epochs}": (checkpoint.every_epochs is None or checkpoint.every_epochs >= 1, "1 or more, or null"),
         f"checkpoint.keep={checkpoint.keep}": (checkpoint.keep >= 1, "1 or more"),
         f"tracking.wait_seconds={config.tracking.wait_seconds}": (config.tracking.wait_seconds >= 0, "0 or more"),
+        f"study.n={study.n}": (study.n >= 1, "1 or more"),
+        f"study.vary={study.vary}": (study.vary is None or study.vary in seeds.STREAMS, f"null, {', '.join(seeds.STREAMS)}"),
+        f"study.streams={list(study.streams)}": (set(study.streams) <= set(seeds.STREAMS), f"some of {', '.join(seeds.STREAMS)}"),
+        f"study.better={study.better}": (study.better in (None, "higher", "lower"), "null, higher, lower"),
+        f"study.confidence={study.confidence}": (0 < study.confidence < 1, "more than 0 and less than 1, as 0.95"),
+        f"study.alpha={study.alpha}": (0 < study.alpha < 1, "more than 0 and less than 1, as 0.05"),
+        f"study.power={study.power}": (0 < study.power < 1, "more than 0 and less than 1, as 0.8"),
+        f"study.per_job={study.per_job}": (study.per_job is None or study.per_job >= 1, "1 or more, or null"),
     }  # fmt: skip
     wrong = [f"{what} is not accepted. Accepted: {words}." for what, (holds, words) in accepted.items() if not holds]
     if wrong:

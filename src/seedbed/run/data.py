@@ -52,6 +52,7 @@ class DataSet:
     outputs: the number of classes, or of values to predict; found out from the targets where it is None.
     classes: whether the targets are class numbers; None: they are if they are integers.
     vocabulary: the number of distinct tokens where the inputs are token numbers.
+    drawn: whether numbers were drawn from the global generators while the data were made; not for a data function to say.
     """
 
     train: Any
@@ -61,6 +62,7 @@ class DataSet:
     classes: bool | None = None
     vocabulary: int | None = None
     fingerprint: str = field(default="", compare=False)
+    drawn: bool = field(default=False, compare=False)
 
     def parts(self) -> dict[str, Any]:
         named = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -114,6 +116,26 @@ def is_ready_made(part: Any) -> bool:
     return not isinstance(part, tuple | Examples)
 
 
+@contextmanager
+def at_level(apply_level: Callable[[], None]) -> Iterator[None]:
+    """Import modules of the user's that may use TensorFlow at once (a variable at a module's top): the level is applied as soon as
+    TensorFlow is there, before its first operation."""
+
+    @contextmanager
+    def importing() -> Iterator[None]:
+        yield
+        apply_level()
+
+    if "tensorflow" in sys.modules:
+        apply_level()
+    quiet.install()
+    quiet.AROUND.append(importing)
+    try:
+        yield
+    finally:
+        quiet.AROUND.remove(importing)
+
+
 def load(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callable[[], None]) -> DataSet:
     """What the data function returns, as a DataSet of checked parts; the same for the same seeds.
 
@@ -139,7 +161,9 @@ def load(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callabl
     quiet.AROUND.append(importing)
     try:
         with streams.global_generators(seeds["python"], seeds["numpy"]):
-            return _as_data_set(call())
+            before = streams.state_hash()
+            found = _as_data_set(call())
+            return replace(found, drawn=streams.state_hash() != before)
     finally:
         quiet.AROUND.remove(importing)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from seedbed import Refused
@@ -20,6 +21,12 @@ NEEDS = {
     },
 }
 
+
+# TensorFlow operations with a random state of their own, inside the runtime, that nothing can save or restore.
+STATEFUL_RANDOM = frozenset({
+    "Multinomial", "ParameterizedTruncatedNormal", "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle",
+    "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal",
+})  # fmt: skip
 
 # What ~/.keras/keras.json could say otherwise, on one machine and not on another: Keras's own defaults.
 KERAS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
@@ -64,6 +71,42 @@ def apply(level: Mapping[str, Any]) -> None:
     elif _op_determinism():
         raise Refused(f"determinism={name} runs without op determinism, and this process has it on: use a process of its own.")
     tf.config.experimental.enable_tensor_float_32_execution(level["tensor_float_32"])
+
+
+@contextmanager
+def keeping_kernels(wanted: bool = True) -> Iterator[None]:
+    """Keep TensorFlow's kernels, and functions that are ready to run, where a new global seed would drop them.
+
+    `tf.random.set_seed` drops them all, since a kernel of a stateful random operation goes on with its state; each function
+    is then optimised anew, which takes longer than a small model's whole training (0.2 s, measured with TensorFlow 2.21).
+    For programs that have no such operation: see `stateful_operations`.
+    """
+    from tensorflow.python.eager import context
+
+    clear = context.pywrap_tfe.TFE_ContextClearCaches
+    if wanted:
+        context.pywrap_tfe.TFE_ContextClearCaches = lambda handle: None
+    try:
+        yield
+    finally:
+        context.pywrap_tfe.TFE_ContextClearCaches = clear
+
+
+@contextmanager
+def stateful_operations(met: set[str]) -> Iterator[None]:
+    """Add to `met` the operations of STATEFUL_RANDOM that TensorFlow executes meanwhile."""
+    from tensorflow.python.framework import op_callbacks  # no public way in TensorFlow 2.21
+
+    def see(op_type: Any, *rest: Any, **more: Any) -> None:
+        name = op_type.decode() if isinstance(op_type, bytes) else str(op_type)
+        if name in STATEFUL_RANDOM:
+            met.add(name)
+
+    op_callbacks.add_op_callback(see)
+    try:
+        yield
+    finally:
+        op_callbacks.remove_op_callback(see)
 
 
 def apply_to_keras() -> None:

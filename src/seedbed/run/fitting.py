@@ -10,6 +10,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -18,17 +19,21 @@ import tensorflow as tf
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import building, checkpoint, digest, inputs, loop, record, recorder
+from seedbed.run import building, checkpoint, determinism, digest, inputs, loop, record, recorder
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
 from seedbed.run.record import Record
+from seedbed.run.session import Session, Shared
 from seedbed.run.state import CannotRestore
+
+# Keras's callbacks that call nothing of the user's.
+PLAIN_CALLBACKS = frozenset({"CSVLogger", "EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau", "TerminateOnNaN"})
 
 
 def train(
     found: Record, config: DictConfig, seeds: Mapping[str, int], data: DataSet, reload: Callable[[], DataSet],
-    said: Callable[[str], None], progress: bool,
+    said: Callable[[str], None], progress: bool, session: Session,
 ) -> None:  # fmt: skip
     """Train into the record `found`: from the beginning, or from its last whole checkpoint.
 
@@ -38,7 +43,7 @@ def train(
     policy = keras.config.dtype_policy()
     try:
         with streams.global_generators(seeds["python"], seeds["numpy"]):
-            _train(found, config, seeds, data, reload, said, progress)
+            _train(found, config, seeds, data, reload, said, progress, session)
     except recorder.Interrupted as stop:
         found.fail(f"stopped by {signal.Signals(stop.args[0]).name}", status=record.INTERRUPTED)
     except recorder.NotFinite as bad:
@@ -68,9 +73,11 @@ def train(
 
 def _train(
     found: Record, config: DictConfig, seeds: Mapping[str, int], data: DataSet, reload: Callable[[], DataSet],
-    said: Callable[[str], None], progress: bool,
+    said: Callable[[str], None], progress: bool, session: Session,
 ) -> None:  # fmt: skip
-    model = building.build(config, seeds, data)
+    batch = partial(inputs.first_batch, data.train, config.training.batch_size)
+    shared = session.model(lambda: building.build(config, seeds, data), batch)
+    model = shared.model
     callbacks = [building.callback(name, node, found) for name, node in (config.training.callbacks or {}).items()]
     try:
         state = _resumable(found, model, config, data, said)
@@ -83,19 +90,22 @@ def _train(
             found.update(resumed=[*found.content.get("resumed", []), state.epochs])
         if any(data_sets.is_ready_made(part) for part in data.parts().values()):
             data = reload()  # the pass that took its fingerprint moved it on
-        tf.random.set_seed(seeds["dropout"])  # for models that use TensorFlow's own random operations
+        # a callback may draw by operations whose kernels go on where they were
+        plain = all(type(callback).__name__ in PLAIN_CALLBACKS and type(callback).__module__.startswith("keras.") for callback in callbacks)
+        with determinism.keeping_kernels(session.kernels and plain):
+            tf.random.set_seed(seeds["dropout"])  # for models that use TensorFlow's own random operations
         recording = recorder.Recorder(found, config, callbacks, state, progress)
         epochs = range(state.epochs if state else 0, config.training.epochs)
         begun = time.perf_counter()
         with recorder.stopping(recording):
-            engine = _fit(model, config, seeds, data, [*callbacks, recording.past, recording], epochs)
+            engine = _fit(shared, config, seeds, data, callbacks, recording, epochs)
     except CannotRestore as error:  # model, callbacks and generators are spoilt: everything is made anew
         said(f"{error}: training starts from the beginning.")
         shutil.rmtree(found.path / "checkpoints")
         found.resumed_at = None
         with streams.global_generators(seeds["python"], seeds["numpy"]):
-            return _train(found, config, seeds, reload(), reload, said, progress)
-    found.update(engine=engine)
+            return _train(found, config, seeds, reload(), reload, said, progress, session)
+    found.update(engine=engine, not_shared=session.why if session.many else None)
     fitted = time.perf_counter()
 
     digests = {
@@ -106,7 +116,7 @@ def _train(
         "history": digest.history(found.history()),
     }
     if building.can_be_called(model):
-        metrics, predictions = evaluated(model, config, data, reload)
+        metrics, predictions = evaluated(shared, engine, config, data, reload)
     else:  # a model that only trains (a GAN): what it said of its last epoch
         metrics, predictions = {f"train_{name}": value for name, value in found.history()[-1].items()}, []
     digests["predictions"] = digest.arrays(data_sets.flat(predictions))
@@ -116,14 +126,17 @@ def _train(
     return None
 
 
-def _fit(model: Any, config: DictConfig, seeds: Mapping[str, int], data: DataSet, callbacks: list[Any], epochs: range) -> str:
+def _fit(
+    shared: Shared, config: DictConfig, seeds: Mapping[str, int], data: DataSet, callbacks: list[Any], recording: recorder.Recorder,
+    epochs: range,
+) -> str:  # fmt: skip
     """Fit by the engine that the config names, or by the fastest that can do it; returns its name."""
-    training = config.training
+    training, model = config.training, shared.model
     why_not = "training.engine=fit" if training.engine == "fit" else loop.obstacle(model, config, data, callbacks)
     if training.engine == "loop" and why_not:
         raise Refused(f"training.engine=loop can't train this: {why_not}. Accepted: auto, fit.")
     if not why_not:
-        loop.fit(model, data, seeds, epochs, training.batch_size, training.shuffle, callbacks)
+        shared.engine.fit(data, seeds, epochs, training.batch_size, training.shuffle, callbacks, recording)
         return "loop"
     feed = inputs.training(data.train, seeds, epochs, training.batch_size, training.shuffle, training.steps_per_epoch, config.data.input)
     model.steps_per_execution = _divisor(feed.steps, model.steps_per_execution)
@@ -133,7 +146,8 @@ def _fit(model: Any, config: DictConfig, seeds: Mapping[str, int], data: DataSet
         raise Refused(f"training.class_weight={weights} is not accepted. Accepted: a number for each of the classes 0 … {outputs - 1}.")
     validation = None if data.validation is None else inputs.held_out(data.validation, training.batch_size)
     model.fit(
-        feed.x, epochs=epochs.stop, initial_epoch=epochs.start, steps_per_epoch=feed.steps, callbacks=callbacks, shuffle=False,
+        feed.x, epochs=epochs.stop, initial_epoch=epochs.start, steps_per_epoch=feed.steps, shuffle=False,
+        callbacks=[*callbacks, recording.past, recording],
         class_weight=weights or None, verbose=0, validation_data=validation,
     )  # fmt: skip
     return "fit"
@@ -144,22 +158,29 @@ def _divisor(steps: int, most: int) -> int:
     return max(number for number in range(1, max(most, 1) + 1) if steps % number == 0)
 
 
-def evaluated(model: Any, config: DictConfig, data: DataSet, reload: Callable[[], DataSet]) -> tuple[dict[str, float], Any]:
+def evaluated(
+    shared: Shared, engine: str, config: DictConfig, data: DataSet, reload: Callable[[], DataSet]
+) -> tuple[dict[str, float], Any]:
     """(metrics, predictions): metrics on the held-out parts, `test_loss` and so on, or on the training part if there is
     none; predictions on the test part, else the validation part, else the training part."""
     parts = {name: part for name, part in data.parts().items() if name != "train"}
     if not parts:
         parts = {"train": reload().train if data_sets.is_ready_made(data.train) else data.train}
+    model, batch = shared.model, config.training.batch_size
     metrics: dict[str, float] = {}
     predictions = None
     for name, part in parts.items():
         steps = config.training.steps_per_epoch if name == "train" and data_sets.is_ready_made(part) else None
-        values = model.evaluate(inputs.held_out(part, config.training.batch_size, steps), verbose=0, return_dict=True)
+        fast = engine == "loop" and data_sets.is_arrays(part)
+        values = (
+            shared.engine.evaluate(part, batch) if fast
+            else model.evaluate(inputs.held_out(part, batch, steps), verbose=0, return_dict=True)
+        )  # fmt: skip
         if name == "train" and data_sets.is_ready_made(part):
             part = reload().train  # evaluating moved it on
         metrics.update({f"{name}_{metric}": float(value) for metric, value in recorder.flat_logs(values).items()})
         if name == list(parts)[-1]:
-            predictions = model.predict(inputs.held_out(part, config.training.batch_size, steps), verbose=0)
+            predictions = shared.engine.predict(part, batch) if fast else model.predict(inputs.held_out(part, batch, steps), verbose=0)
     return metrics, predictions
 
 

@@ -1,22 +1,27 @@
-"""The fast engine: an epoch as one call, with the bits of `model.fit`.
+"""The fast engine: many epochs in one call, with the bits of `model.fit`.
 
-For small models most of `fit`'s time goes into Python between steps and into a new iterator for each epoch (FACTS 4:
-about 40-fold for the tutorial's network). Here Keras's own `train_step` runs inside one `tf.while_loop` an epoch, over
-arrays that are in memory already. What needs Python between two batches is left to `fit`; `obstacle` says what.
+For small models most of `fit`'s time goes into Python between steps and into a new iterator for each epoch (about 40-fold
+for the tutorial's network, measured with Keras 3.15). Here Keras's own `train_step` runs inside a `tf.while_loop`, over
+arrays that are in memory already. What needs Python between two batches is left to `fit`; `obstacle` says what. What needs
+Python between two epochs (a callback of the user's) gets an epoch a call.
 """
 
 from __future__ import annotations
 
 import math
+import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import checkpoint, inputs
+from seedbed.run import checkpoint, determinism, inputs
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet, flat, mapped
@@ -25,16 +30,13 @@ from seedbed.run.data import DataSet, flat, mapped
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end", "on_test_batch_begin", "on_test_batch_end")
 
 # A model that overrides one of these has a way of its own to train.
-OWN_WAYS = ("fit", "evaluate", "make_train_function", "make_test_function")
+OWN_WAYS = ("fit", "evaluate", "predict", "make_train_function", "make_test_function", "make_predict_function")
 
 # What a callback of the user's uses that changes the train step itself while it runs.
 REMAKES = frozenset({"compile", "make_train_function", "trainable"})
 
-# TensorFlow operations with a random state of their own, inside the runtime, that nothing can save or restore.
-STATEFUL_RANDOM = frozenset({
-    "Multinomial", "ParameterizedTruncatedNormal", "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle",
-    "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal",
-})  # fmt: skip
+# How long a call may take: signals, the progress bar and checkpoints wait for its end.
+CALL_SECONDS = 0.25
 
 
 def obstacle(model: Any, config: DictConfig, data: DataSet, callbacks: Sequence[Any]) -> str | None:
@@ -57,8 +59,8 @@ def obstacle(model: Any, config: DictConfig, data: DataSet, callbacks: Sequence[
                 return f"{type(callback).__name__} wants to see each batch"
         if found := sorted(_names(callback) & REMAKES):
             return f"{type(callback).__name__} may have the train step made anew ({', '.join(found)})"
-    graph, _ = traced(model, inputs.first_batch(data.train, training.batch_size))
-    if found := sorted(_operations(graph) & STATEFUL_RANDOM):
+    operations, _, _ = _look(model, inputs.first_batch(data.train, training.batch_size))
+    if found := sorted(operations & determinism.STATEFUL_RANDOM):
         # without a seed of their own they take one from their place in the graph, which is another one in a loop
         return f"the operation {', '.join(found)} draws by its place in fit's graph"
     return None
@@ -74,99 +76,269 @@ def _in_memory(data: DataSet) -> bool:
     return data_sets.is_arrays(data.train) and (data.validation is None or data_sets.is_arrays(data.validation))
 
 
-def fit(
-    model: Any, data: DataSet, seeds: Mapping[str, int], epochs: range, batch_size: int | None, shuffle: bool, callbacks: Sequence[Any]
-) -> None:
-    """Train on arrays for `epochs`, as `model.fit` with the same order of examples would, callbacks included."""
-    examples = len(flat(data.train)[0])
-    train_epoch = _epoch_function(model.train_step, data.train, batch_size or examples)
-    test_epoch = None
-    if data.validation is not None:
-        test_epoch = _epoch_function(model.test_step, data.validation, batch_size or len(flat(data.validation)[0]))
-    steps = math.ceil(examples / (batch_size or examples))
-    called = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs.stop, steps=steps, verbose=0, add_history=True)
-    model.stop_training, model.train_function = False, None
-    called.on_train_begin()
-    logs: dict[str, Any] = {}
-    for epoch in epochs:
+class Engine:
+    """The traced functions of one model, kept for all runs on it: an epoch or many in a call, evaluation, prediction.
+
+    Arrays are arguments and no constants, so that another run's data (another split) go through the same functions.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.made: dict[Any, Any] = {}  # by what it does and the shapes that it was made for
+        self.seconds = 0.0  # what an epoch takes, once that is known
+
+    def fit(
+        self, data: DataSet, seeds: Mapping[str, int], epochs: range, batch_size: int | None, shuffle: bool, callbacks: Sequence[Any],
+        recording: Any,
+    ) -> None:  # fmt: skip
+        """Train on arrays for `epochs`, as `model.fit` with the same order of examples would, callbacks included.
+
+        callbacks: the user's; each sees the model after each epoch. Where there are none, many epochs go into one call.
+        recording: the `recorder.Recorder`, which hears of every epoch, and says how many it can wait for.
+        """
+        model, examples = self.model, len(flat(data.train)[0])
+        steps = math.ceil(examples / (batch_size or examples))
+        everybody = [*callbacks, recording.past, recording]
+        called = keras.callbacks.CallbackList(everybody, model=model, epochs=epochs.stop, steps=steps, verbose=0, add_history=True)
+        train, held = mapped(tf.constant, data.train), None if data.validation is None else mapped(tf.constant, data.validation)
+        model.stop_training, model.train_function = False, None
+        called.on_train_begin()
+        logs: dict[str, Any] = {}
+        alone = not callbacks and _resets_itself(model)
+        epoch = epochs.start
+        while epoch < epochs.stop and not model.stop_training:
+            most = min(recording.together(epoch), epochs.stop - epoch) if alone else 1
+            if most == 1:
+                called.on_epoch_begin(epoch)
+                logs = self._epoch(train, held, inputs.order_of(seeds, epoch, examples, shuffle), batch_size, called)
+                called.on_epoch_end(epoch, logs)
+                epoch += 1
+                continue
+            traced = len(self.made)
+            count = min(most, max(1, int(CALL_SECONDS / self.seconds))) if self.seconds else 1
+            orders = np.stack([inputs.order_of(seeds, number, examples, shuffle) for number in range(epoch, epoch + count)])
+            begun = time.perf_counter()
+            rows = self._epochs(train, held, orders, batch_size)
+            if len(self.made) == traced:  # else most of the time went into making the functions
+                self.seconds = (time.perf_counter() - begun) / count
+            recording.last = epoch + count - 1
+            for logs in rows:
+                called.on_epoch_begin(epoch)
+                called.on_epoch_end(epoch, logs)
+                epoch += 1
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+        called.on_train_end(logs)
+
+    def evaluate(self, part: Any, batch_size: int | None) -> dict[str, Any]:
+        """What `model.evaluate` gives for arrays in their own order."""
+        self.model.reset_metrics()
+        tensors = mapped(tf.constant, part)
+        logs = self._over("test", self.model.test_step, tensors, batch_size)(tensors, _in_order(tensors))
+        return dict(self.model._get_metrics_result_or_logs(logs))
+
+    def predict(self, part: Any, batch_size: int | None) -> Any:
+        """What `model.predict` gives for arrays in their own order."""
+        tensors, examples = mapped(tf.constant, part), len(flat(part)[0])
+        batch = batch_size or examples
+        order, outputs = _in_order(tensors), []
+        for start in range(0, examples, batch):
+            outputs.append(self._one("predict", self.model.predict_step, tensors, batch)(tensors, order[start : start + batch]))
+        return tf.nest.map_structure(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves]), *outputs)
+
+    def _epoch(self, train: Any, held: Any, order: np.ndarray, batch_size: int | None, called: Any) -> dict[str, Any]:
+        """One epoch, then the validation part, with everything between them where a callback expects it."""
+        model = self.model
         model.reset_metrics()
-        called.on_epoch_begin(epoch)
         if model.train_function is not None:
             raise Refused("A callback has the train step made anew (layers are frozen, say). Train this with training.engine=fit.")
-        logs = dict(model._get_metrics_result_or_logs(train_epoch(inputs.order_of(seeds, epoch, examples, shuffle))))
-        if test_epoch is not None:
-            model.reset_metrics()
+        logs = dict(model._get_metrics_result_or_logs(self._over("train", model.train_step, train, batch_size)(train, order)))
+        if held is not None:
             called.on_test_begin()
-            values = model._get_metrics_result_or_logs(test_epoch(tf.range(len(flat(data.validation)[0]), dtype=tf.int64)))
+            values = self.evaluate(held, batch_size)
             called.on_test_end(values)
             logs |= {f"val_{name}": value for name, value in values.items()}
-        called.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    model.optimizer.finalize_variable_values(model.trainable_weights)
-    called.on_train_end(logs)
+        return logs
+
+    def _epochs(self, train: Any, held: Any, orders: np.ndarray, batch_size: int | None) -> list[dict[str, Any]]:
+        """As many epochs as `orders` has rows, in one call; the logs of each."""
+        model = self.model
+        train_epoch = self._over("train", model.train_step, train, batch_size)
+        test_epoch = None if held is None else self._over("test", model.test_step, held, batch_size)
+
+        def one(order: tf.Tensor, train: Any, held: Any) -> Any:
+            model.reset_metrics()
+            logs = dict(model._get_metrics_result_or_logs(train_epoch(train, order)))
+            if test_epoch is not None:
+                model.reset_metrics()
+                values = model._get_metrics_result_or_logs(test_epoch(held, _in_order(held)))
+                logs |= {f"val_{name}": value for name, value in values.items()}
+            return logs
+
+        def make() -> Any:
+            specs = [mapped(_spec, train), None if held is None else mapped(_spec, held)]
+
+            @tf.function(input_signature=[tf.TensorSpec((None, orders.shape[1]), tf.int64), *(spec for spec in specs if spec is not None)])
+            @tf.autograph.experimental.do_not_convert
+            def epochs(orders: tf.Tensor, train: Any, held: Any = None) -> Any:
+                count = tf.shape(orders)[0]
+                first = one(orders[0], train, held)
+                leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(first)]
+                rows = [tf.TensorArray(leaf.dtype, count, element_shape=leaf.shape).write(0, leaf) for leaf in leaves]
+
+                def body(number: tf.Tensor, rows: Any) -> Any:
+                    logs = tf.nest.flatten(one(orders[number], train, held))
+                    return number + 1, [row.write(number, leaf) for row, leaf in zip(rows, logs, strict=True)]
+
+                rows = tf.while_loop(lambda number, rows: number < count, body, (tf.constant(1), rows), parallel_iterations=1)[1]
+                return tf.nest.pack_sequence_as(first, [row.stack() for row in rows])
+
+            return epochs
+
+        function = self._kept(("epochs", batch_size, _shapes(train), _shapes(held)), make)
+        model.reset_metrics()
+        logs = tf.nest.map_structure(np.asarray, function(orders, train, *(() if held is None else (held,))))
+        return [tf.nest.map_structure(lambda values, number=number: values[number], logs) for number in range(len(orders))]
+
+    def _over(self, name: str, step: Callable[[Any], Any], tensors: Any, batch_size: int | None) -> Any:
+        """(tensors, order: int64 of shape (examples,)) -> the last step's logs: `step` over the batches of one epoch."""
+        examples = int(flat(tensors)[0].shape[0])
+        batch = batch_size or examples
+        steps = math.ceil(examples / batch)
+        one = self._one(name, step, tensors, batch)
+
+        def make() -> Any:
+            @tf.function(input_signature=[mapped(_spec, tensors), tf.TensorSpec((examples,), tf.int64)])
+            @tf.autograph.experimental.do_not_convert
+            def epoch(tensors: Any, order: tf.Tensor) -> Any:
+                def at(number: tf.Tensor) -> Any:
+                    return one(tensors, order[number * batch : (number + 1) * batch])
+
+                def body(number: tf.Tensor) -> list[tf.Tensor]:
+                    at(number)
+                    return [number + 1]
+
+                last = tf.while_loop(lambda number: number < steps - 1, body, [tf.constant(0)], parallel_iterations=1)[0]
+                return at(last)
+
+            return epoch
+
+        return self._kept((name, batch, _shapes(tensors)), make)
+
+    def _one(self, name: str, step: Callable[[Any], Any], tensors: Any, batch: int) -> Any:
+        """(tensors, indices) -> `step` on the batch of these examples."""
+        whole = int(flat(tensors)[0].shape[0]) % batch == 0
+
+        def make() -> Any:
+            @tf.function(input_signature=[mapped(_spec, tensors), tf.TensorSpec((None,), tf.int64)])
+            @tf.autograph.experimental.do_not_convert
+            def one(tensors: Any, indices: tf.Tensor) -> Any:
+                indices.set_shape([batch if whole else None])  # as `fit` sees it: unknown where the last batch is short
+                return step(mapped(lambda tensor: tf.gather(tensor, indices), tensors))
+
+            return one
+
+        return self._kept((name, "one", batch, _shapes(tensors)), make)
+
+    def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
 
 
-def _epoch_function(step: Callable[[Any], Any], part: Any, batch: int) -> Callable[[Any], Any]:
-    """order (int64, shape (examples,)) -> the last step's logs: `step` over the batches of one epoch."""
-    tensors = mapped(tf.constant, part)
-    examples = len(flat(part)[0])
-    steps = math.ceil(examples / batch)
-    one = tf.function(tf.autograph.experimental.do_not_convert(step))
-
-    def at(order: tf.Tensor, number: tf.Tensor) -> Any:
-        indices = order[number * batch : (number + 1) * batch]
-        indices.set_shape([None if examples % batch else batch])  # as `fit` sees it: unknown where the last batch is short
-        return mapped(lambda tensor: tf.gather(tensor, indices), tensors)
-
-    @tf.function(input_signature=[tf.TensorSpec((examples,), tf.int64)])
-    @tf.autograph.experimental.do_not_convert
-    def epoch(order: tf.Tensor) -> Any:
-        def body(number: tf.Tensor) -> list[tf.Tensor]:
-            one(at(order, number))
-            return [number + 1]
-
-        last = tf.while_loop(lambda number: number < steps - 1, body, [tf.constant(0)], parallel_iterations=1)[0]
-        return one(at(order, last))
-
-    return epoch  # type: ignore[no-any-return]
+def _resets_itself(model: Any) -> bool:
+    """Whether the metrics can be reset inside a graph: Keras's own; a metric of the user's may do it in Python."""
+    own = all(type(metric).__module__.partition(".")[0] == "keras" for metric in _metrics(model))
+    return own and type(model).reset_metrics is keras.Model.reset_metrics
 
 
-def traced(model: Any, batch: Any) -> tuple[tf.Graph, bool]:
-    """The graph of one train step on batches like `batch`, and whether Python's or NumPy's generators were drawn from for it.
+def _spec(tensor: tf.Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
 
-    They are put back.
-    """
+
+def _shapes(tensors: Any) -> str:
+    return "" if tensors is None else repr(mapped(_spec, tensors))
+
+
+def _in_order(tensors: Any) -> tf.Tensor:
+    return tf.range(int(flat(tensors)[0].shape[0]), dtype=tf.int64)
+
+
+def traced(model: Any, batch: Any, step: Callable[[Any], Any] | None = None) -> tuple[tf.Graph, bool]:
+    """The graph of one train step (or another `step`) on batches like `batch`, and whether Python's or NumPy's generators were
+    drawn from for it; they are put back."""
     signature = tf.nest.map_structure(lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), batch)
-    before = repr(streams.generator_states()), streams.generator_states()
-    graph = tf.function(tf.autograph.experimental.do_not_convert(model.train_step)).get_concrete_function(signature).graph
-    drawn = repr(streams.generator_states()) != before[0]
+    before = streams.state_hash(), streams.generator_states()
+    graph = tf.function(tf.autograph.experimental.do_not_convert(step or model.train_step)).get_concrete_function(signature).graph
+    drawn = streams.state_hash() != before[0]
     streams.put_generator_states(before[1])
     return graph, drawn
 
 
-def _operations(graph: tf.Graph) -> set[str]:
+_LOOKS: weakref.WeakKeyDictionary[Any, tuple[set[str], set[int], bool]] = weakref.WeakKeyDictionary()
+
+
+def _look(model: Any, batch: Any) -> tuple[set[str], set[int], bool]:
+    """Of a train step, looked at once a model: its operations, the `id`s of the resources that it uses, and whether Python
+    drew numbers for it."""
+    if model not in _LOOKS:
+        graph, drawn = traced(model, batch)
+        _LOOKS[model] = (*_inside(graph), drawn)
+    return _LOOKS[model]
+
+
+def _inside(graph: tf.Graph) -> tuple[set[str], set[int]]:
+    """A graph's operations, and the `id`s of the resources that it uses."""
     definition = graph.as_graph_def()
     inner = {node.op for function in definition.library.function for node in function.node_def}
-    return {node.op for node in definition.node} | inner
+    resources = {id(outside) for outside, _ in graph.captures if outside.dtype == tf.resource}
+    return {node.op for node in definition.node} | inner, resources
 
 
 def hidden_state(model: Any, batch: Any) -> str | None:
     """What the model changes while it trains that is no variable of Keras's; None if a checkpoint holds everything.
 
-    Looks at the graph of a train step: random operations with a state inside the runtime, variables that Keras doesn't
-    know (a `tf.random.Generator`, a `tf.Variable` of one's own), Python code called from the graph.
+    Looks at the graphs of a train step, and of evaluation and prediction: random operations with a state inside the runtime,
+    variables that Keras doesn't know (a `tf.random.Generator`, a `tf.Variable` of one's own), Python code called from the
+    graph. And at metrics of the user's: a checkpoint doesn't hold them, since they are reset before each epoch.
     """
     if model.run_eagerly:
         return "run_eagerly: Python code in the train step"
-    graph, drawn = traced(model, batch)
+    operations, resources, drawn = _look(model, batch)
     if drawn:
         return "numbers that Python draws while TensorFlow makes the graph"
-    if found := sorted(_operations(graph) & (STATEFUL_RANDOM | inputs.PYTHON_INSIDE)):
+    for step in (model.test_step, model.predict_step):
+        with suppress(Exception):  # a model that is not evaluated, or not without targets
+            more, others = _inside(traced(model, batch, step)[0])
+            operations, resources = operations | more, resources | others
+    if found := sorted(operations & (determinism.STATEFUL_RANDOM | inputs.PYTHON_INSIDE)):
         return f"the operation {', '.join(found)}"
     kept = (*checkpoint.model_variables(model), *checkpoint.optimizer_variables(model), *model.metrics_variables)
     known = {id(variable.value.handle) for variable in kept}
-    for outside, _ in graph.captures:
-        if outside.dtype == tf.resource and id(outside) not in known:
-            return "a variable or table outside of Keras's"
-    return None
+    if resources - known:
+        return "a variable or table outside of Keras's"
+    going_on = [metric.name for metric in _metrics(model) if not _is_reset(metric)]
+    return f"the metric {going_on[0]}, which reset_state doesn't set back" if going_on else None
+
+
+def _metrics(model: Any) -> list[Any]:
+    """The model's metrics one by one: Keras keeps those that were compiled in one of its own."""
+    return [inner for metric in model.metrics for inner in (getattr(metric, "metrics", None) or [metric])]
+
+
+def _is_reset(metric: Any) -> bool:
+    """Whether `reset_state` gives a metric the same values whatever it held; Keras's own do."""
+    if type(metric).__module__.partition(".")[0] == "keras":
+        return True
+    before = [np.array(np.asarray(variable)) for variable in metric.variables]
+    try:
+        metric.reset_state()
+        once = [np.array(np.asarray(variable)) for variable in metric.variables]
+        for variable, value in zip(metric.variables, once, strict=True):
+            variable.assign(value + np.ones_like(value))
+        metric.reset_state()
+        return all(np.array_equal(np.asarray(variable), value) for variable, value in zip(metric.variables, once, strict=True))
+    except Exception:  # whatever a user's metric does
+        return False
+    finally:
+        for variable, value in zip(metric.variables, before, strict=True):
+            variable.assign(value)

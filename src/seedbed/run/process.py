@@ -76,6 +76,12 @@ def conflicts(needed: Mapping[str, str | None], environ: Mapping[str, str] | Non
     ]
 
 
+def refuse_conflicts(needed: Mapping[str, str | None], level: str) -> None:
+    """Raise Refused if the user's environment contradicts the level."""
+    if clash := conflicts(needed):
+        raise Refused(f"determinism={level} can't be kept in this environment:\n  " + "\n  ".join(clash))
+
+
 def replace(needed: Mapping[str, str | None], argv: Sequence[str], entropy: int | None = None, level: str = "this level") -> None:
     """Start `python -m seedbed argv` in this process's place with the environment `needed`; return if it is right already.
 
@@ -85,8 +91,7 @@ def replace(needed: Mapping[str, str | None], argv: Sequence[str], entropy: int 
     if not wrong and not sys.flags.ignore_environment:
         os.environ.pop(REPLACED, None)  # this process's children are to be judged afresh
         return
-    if clash := conflicts(needed):
-        raise Refused(f"determinism={level} can't be kept in this environment:\n  " + "\n  ".join(clash))
+    refuse_conflicts(needed, level)
     if os.environ.get(REPLACED) or sys.flags.ignore_environment:
         raise Refused(
             f"determinism={level} needs {_listing(wrong or needed)}, but the interpreter does not take its environment over "

@@ -43,15 +43,19 @@ def environment(level: Mapping[str, Any]) -> dict[str, Any]:
 
     The number of cores counts only where the level leaves the number of threads to the machine.
     """
-    threads = level["threads"]
+    threads, gpus = level["threads"], gpu()
+    variables = {name: os.environ[name] for name in process.DECIDE_BITS if name in os.environ}
+    if (seen := visible(gpus, variables.get("CUDA_VISIBLE_DEVICES"))) is not None:
+        gpus = seen
+        variables.pop("CUDA_VISIBLE_DEVICES", None)
     fixed = threads["intra_op"] and threads["inter_op"]
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}".strip(),
         "packages": packages(),
         "cpu": cpu() | ({} if fixed else {"cores": cores()}),
-        "gpu": gpu(),
-        "variables": {name: os.environ[name] for name in process.DECIDE_BITS if name in os.environ},
+        "gpu": gpus,
+        "variables": variables,
     }
 
 
@@ -85,7 +89,7 @@ def lock_files() -> list[Path]:
 
 @cache
 def _locked_names() -> set[str]:
-    training = [path for path in lock_files() if path.stem not in ("dev", "build", "uv")]
+    training = [path for path in lock_files() if path.stem not in ("dev", "cluster", "build", "uv")]
     return {name for path in training for name in re.findall(r"^([a-z0-9][a-z0-9._-]*)==", path.read_text(), re.MULTILINE)}
 
 
@@ -129,6 +133,24 @@ def gpu() -> list[dict[str, str]]:
     except (OSError, subprocess.SubprocessError):
         return []
     return [dict(zip(("name", "driver", "capability"), (field.strip() for field in line.split(",")), strict=False)) for line in lines]
+
+
+def visible(gpus: list[dict[str, str]], chosen: str | None) -> list[dict[str, str]] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES=`chosen` leaves; None if that can't be told (devices by another name than a number).
+
+    Schedulers give each job another one: what counts is of which kind they are, not which one it is.
+    https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (environment variables: the list ends at the first that isn't there)
+    """
+    if chosen is None or not gpus:
+        return gpus
+    found = []
+    for name in chosen.split(","):
+        if not re.fullmatch(r"\s*-?\d*\s*", name):
+            return None
+        if not name.strip() or not 0 <= int(name) < len(gpus):
+            break
+        found.append(gpus[int(name)])
+    return found
 
 
 def accelerator_libraries() -> dict[str, str]:
@@ -226,6 +248,12 @@ def is_own(function: Any) -> bool:
     return file is not None and _is_first_party(Path(file))
 
 
+def is_own_module(name: str) -> bool:
+    """Whether an imported module is the user's or this project's code."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is not None and _is_first_party(Path(file))
+
+
 @cache
 def _installed() -> tuple[Path, ...]:
     paths = {Path(p).resolve() for p in sysconfig.get_paths().values()} | {Path(p).resolve() for p in (sysconfig.get_path("stdlib"),)}
@@ -233,6 +261,7 @@ def _installed() -> tuple[Path, ...]:
     return tuple(paths | base)
 
 
+@cache
 def _is_first_party(path: Path) -> bool:
     return not _in_packages(path) and not _is_standard(path)
 
@@ -241,6 +270,7 @@ def _in_packages(path: Path) -> bool:
     return bool({"site-packages", "dist-packages"} & set(path.resolve().parts))
 
 
+@cache
 def _is_standard(path: Path) -> bool:
     here = path.resolve().parents
     return not _in_packages(path) and any(root in here for root in _installed() if root != Path(sys.prefix).resolve())

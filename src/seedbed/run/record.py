@@ -197,15 +197,18 @@ def all_records(runs: Path) -> list[Record]:
     return sorted(records, key=lambda record: record.timing["started"])
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or the next start after a power cut, sees the old or the new content, whole."""
+def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
+    """Write a file so that a reader, or (if durable) the next start after a power cut, sees the old or the new content, whole."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         partial.replace(path)
+        if not durable:
+            return
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

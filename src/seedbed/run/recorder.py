@@ -19,6 +19,9 @@ from seedbed.run import checkpoint
 from seedbed.run.record import Record
 from seedbed.run.state import CannotSave, made_of
 
+# Checkpoints that are to be nearer to one another than this (seconds) are taken after each epoch.
+SHORT = 1.0
+
 
 class Interrupted(Exception):
     """SIGTERM or Ctrl-C, after the checkpoint was written; the argument is the signal's number."""
@@ -46,6 +49,7 @@ class Recorder(keras.callbacks.Callback):
         self.record, self.config, self.others, self.state = found, config, callbacks, state
         self.begun: list[dict[str, Any]] = []
         self.stop_signal: int | None = None
+        self.last = 0  # of epochs that are trained in one call: the model is that of this one
         self.saved_at = time.monotonic()
         self.cannot_save: str | None = None
         self.bar = _Bar(config.training.epochs) if progress else None
@@ -74,10 +78,19 @@ class Recorder(keras.callbacks.Callback):
                                 "(optimizer.learning_rate=…) or look at the data.")  # fmt: skip
         if self.bar:
             self.bar.show(epoch, metrics)
+        if epoch < self.last:
+            return
         if self.stop_signal is not None or self._due(epoch + 1):
             self._checkpoint(epoch + 1)
         if self.stop_signal is not None and not self.model.stop_training and epoch + 1 < self.config.training.epochs:
             raise Interrupted(self.stop_signal)
+
+    def together(self, epoch: int) -> int:
+        """How many epochs, beginning with `epoch`, may be trained in one call: up to the next that is to be checkpointed."""
+        rule, rest = self.config.checkpoint, self.config.training.epochs - epoch
+        if rule.every_seconds < SHORT:
+            return 1
+        return min(rest, rule.every_epochs - epoch % rule.every_epochs) if rule.every_epochs else rest
 
     def _due(self, epochs: int) -> bool:
         rule = self.config.checkpoint

@@ -110,6 +110,12 @@ def generator_states() -> tuple[Any, ...]:
     return random.getstate(), np.random.get_state(), _unseeded().getstate() if _unseeded() else None
 
 
+def state_hash() -> int:
+    """A hash of `generator_states` within this process: another one if anything was drawn."""
+    python, numpy, unseeded = generator_states()
+    return hash((python, numpy[1].tobytes(), numpy[2:], unseeded))
+
+
 def put_generator_states(states: Sequence[Any]) -> None:
     """What `generator_states` returned, put back."""
     python, numpy, unseeded = states

@@ -83,6 +83,15 @@ def called(function: Callable[..., Any], name: str, **offered: Any) -> Any:
         raise Refused(f"{name}: {getattr(inner, '__qualname__', inner)}({words}): {str(error).strip()}") from error
 
 
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a `target` has a parameter `name` that the config leaves open."""
+    inner, given = (function.func, function.keywords) if isinstance(function, partial) else (function, {})
+    try:
+        return name in inspect.signature(inner).parameters and name not in given
+    except (TypeError, ValueError):
+        return False
+
+
 def _check_types(function: Any, given: Mapping[str, Any], name: str) -> None:
     """Refuse an argument that the function's annotation doesn't admit, where it has one that can be checked."""
     try:

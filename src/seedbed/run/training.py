@@ -19,9 +19,10 @@ from seedbed.run import determinism, fingerprint, provenance, record, targets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
 from seedbed.run.record import FINISHED, Record
+from seedbed.run.session import Session
 
 # Parts of the config that can't change a result: where things are kept and how they are watched.
-NOT_IN_KEY = ("runs", "force", "tracking", "checkpoint", "name")
+NOT_IN_KEY = ("runs", "force", "tracking", "checkpoint", "name", "study")
 
 # Values of `data.source` whose names end in one of these say where data lie; the fingerprint says what they are.
 LOCATIONS = ("path", "file", "dir", "directory", "folder", "root", "cache")
@@ -32,7 +33,7 @@ WRITTEN = ("filename", "filepath", "log_dir")
 
 def run(
     config: DictConfig, entropy: int | None = None, said: Callable[[str], None] = lambda line: None,
-    started: Callable[[Record], None] = lambda record: None, progress: bool = False,
+    started: Callable[[Record], None] = lambda record: None, progress: bool = False, session: Session | None = None,
 ) -> Record:  # fmt: skip
     """Train what `config` describes, or find its record.
 
@@ -41,17 +42,40 @@ def run(
     said: gets a line for people when something is worth knowing (waiting, resumed, a damaged checkpoint).
     started: gets the record as soon as it exists, before training.
     progress: show a progress bar on standard error while training.
+    session: what this run may share with others of its process that differ from it in seeds alone.
     Raises Refused for whatever the user can mend; the record's status tells how the run ended.
     """
-    configs.check(config)
+    session, found = session or Session(), None
+    try:
+        found = _run(config, entropy, said, started, progress, session)
+        return found
+    finally:
+        session.end(found is not None and found.status == FINISHED)
+
+
+def _run(
+    config: DictConfig, entropy: int | None, said: Callable[[str], None], started: Callable[[Record], None], progress: bool,
+    session: Session,
+) -> Record:  # fmt: skip
+    session.once("checked", lambda: configs.check(config))
     level: dict[str, Any] = OmegaConf.to_container(config.determinism, resolve=True)  # type: ignore[assignment]
     determinism.check(level)
     seeds = resolved_seeds(config, entropy)
     level["environment"]["PYTHONHASHSEED"] = str(seeds["hash"])
 
-    call = targets.target(config.data.source, "data.source")
-    data = prepared(config, call, seeds, level)
-    inputs = key_inputs(config, seeds, level, data)
+    code = partial(session.once, "code", lambda: code_of(config))
+    with data_sets.at_level(lambda: determinism.apply(level)):
+        call = targets.target(config.data.source, "data.source")
+    session.begin(code)
+
+    def load(seeds: Mapping[str, int]) -> DataSet:
+        return loaded(config, call, seeds, level)
+
+    data = cut(config, session.data(load, seeds, targets.takes(call, "seeds")), seeds)
+    # what the config says besides seeds is the same for all runs of a session, unless it says something of the seeds
+    plain = partial(session.once, follows=session.once("follows", lambda: configs.follows_seeds(config)))
+    stamped = plain("stamped", lambda: configs.without_environment(config, stamped=True))
+    inputs = key_inputs(stamped, seeds, level, data, code())
     key = record.key_of(inputs)
 
     runs = Path(config.runs).expanduser().absolute()
@@ -66,19 +90,22 @@ def run(
         determinism.apply(level)  # imports TensorFlow: seconds that a finished key needn't wait for
         from seedbed.run import fitting
 
+        session.before_training(lambda: targets.names(OmegaConf.to_container(config, resolve=True)))
         resumable = found is not None and found.status in (record.RUNNING, record.INTERRUPTED)
         if found is None or not resumable:
-            kept = shown(config, seeds)
-            facts = {**provenance.describe(level), **provenance.accelerator_libraries()}
-            content = {"key": key, "name": str(kept["name"]), "level": level["level"], "seeds": seeds, "inputs": inputs,
-                       "provenance": facts, "metrics": {}, "digests": {}}  # fmt: skip
-            found = Record.create(path, content, OmegaConf.to_yaml(kept), provenance.diff())
+            kept = plain("kept", lambda: shown(configs.without_environment(config)))
+            text = plain("text", lambda: OmegaConf.to_yaml(kept))
+            facts = session.once("provenance", lambda: {**provenance.describe(level), **provenance.accelerator_libraries()})
+            diff = session.once("diff", provenance.diff)
+            content = {"key": key, "name": str(kept["name"]), "level": level["level"], "seeds": seeds, "study": _study(inputs),
+                       "inputs": inputs, "provenance": facts, "metrics": {}, "digests": {}}  # fmt: skip
+            found = Record.create(path, content, text + OmegaConf.to_yaml({"seeds": dict(seeds)}), diff)
         else:
             found.update(status=record.RUNNING, error=None)
-        found.secrets = configs.from_environment(config)
+        found.secrets = plain("secrets", lambda: configs.from_environment(config))
         started(found)
         reload = partial(prepared, config, call, seeds, level, data)
-        fitting.train(found, config, seeds, data, reload, said, progress)
+        fitting.train(found, config, seeds, data, reload, said, progress, session)
     if before is not None and found.status == FINISHED:
         found.agrees = found.digests == before.digests
     return found
@@ -110,9 +137,21 @@ def resolved_seeds(config: DictConfig, entropy: int | None) -> dict[str, int]:
 def prepared(
     config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any], known: DataSet | None = None
 ) -> DataSet:
-    """The data set: loaded, governed, split, fingerprinted.
+    """The data set: loaded, governed, fingerprinted, split. known: see `loaded`."""
+    return cut(config, loaded(config, call, seeds, level, known), seeds)
 
-    known: the same data set as it was prepared before. What takes a pass over a ready-made pipeline, which moves the
+
+def cut(config: DictConfig, data: DataSet, seeds: Mapping[str, int]) -> DataSet:
+    """`data` with the parts that the config wants held out."""
+    return data_sets.split(data, config.data.validation_split, config.data.test_split, seeds["split"])
+
+
+def loaded(
+    config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any], known: DataSet | None = None
+) -> DataSet:
+    """The whole data set, governed and fingerprinted.
+
+    known: the same data set as it was loaded before. What takes a pass over a ready-made pipeline, which moves the
     pipeline's own state on, is taken from it.
     """
     from dataclasses import replace
@@ -128,32 +167,60 @@ def prepared(
         with streams.global_generators(seeds["python"], seeds["numpy"]):  # a ready-made pipeline may draw from them
             data = data_sets.count_classes(data, config.training.steps_per_epoch)
             data = replace(data, fingerprint=fingerprint.of(data, config.data.files, config.training.steps_per_epoch))
-    return data_sets.split(data, config.data.validation_split, config.data.test_split, seeds["split"])
+    return data
 
 
-def key_inputs(config: DictConfig, seeds: Mapping[str, int], level: Mapping[str, Any], data: DataSet) -> dict[str, Any]:
-    """All that the result may depend on, and nothing that it can't."""
-    plain = configs.without_environment(config, stamped=True)
+def key_inputs(
+    plain: Mapping[str, Any], seeds: Mapping[str, int], level: Mapping[str, Any], data: DataSet, code: Mapping[str, str]
+) -> dict[str, Any]:
+    """All that the result may depend on, and nothing that it can't.
+
+    plain: `config.without_environment(…, stamped=True)`. code: `provenance.code` of the config's targets.
+    """
+    return {
+        "code": dict(code),
+        "config": kept_of(plain),
+        "data": data.fingerprint,
+        "determinism": level,
+        "environment": provenance.environment(level),
+        "seeds": dict(seeds),
+    }
+
+
+def kept_of(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config a result may depend on."""
     kept = {name: value for name, value in plain.items() if name not in (*NOT_IN_KEY, "seeds", "determinism")}
     kept["data"] = {name: value for name, value in kept["data"].items() if name not in ("files", "name", "epochs", "batch_size")}
     kept["data"]["source"] = _without(kept["data"]["source"], LOCATIONS)
-    kept["training"].pop("engine")
+    kept["training"] = {name: value for name, value in kept["training"].items() if name != "engine"}
     # files that a callback of the user's names are left as names: what it writes is there the next time
-    callbacks = kept["training"].pop("callbacks") or {}
+    callbacks = dict(kept["training"].pop("callbacks") or {})
     for name, node in callbacks.items():
         if isinstance(node, Mapping) and str(node.get("_target_")).startswith("keras.callbacks."):
             callbacks[name] = _without(node, WRITTEN)
     for part in ("model", "optimizer", "training"):
         kept[part] = fingerprint.with_contents(kept[part])
     kept["training"]["callbacks"] = callbacks
-    return {
-        "code": provenance.code(targets.names(OmegaConf.to_container(config, resolve=True))),
-        "config": kept,
-        "data": data.fingerprint,
-        "determinism": level,
-        "environment": provenance.environment(level),
-        "seeds": dict(seeds),
-    }
+    return kept
+
+
+def code_of(config: DictConfig) -> dict[str, str]:
+    """The modules that a config's runs can reach, each with the hash of its source."""
+    return provenance.code(targets.names(OmegaConf.to_container(config, resolve=True)))
+
+
+def study_of(config: DictConfig) -> str:
+    """The hash that all runs have in common that differ from `config` in seeds alone, whatever machine they are trained on."""
+    plain = configs.without_environment(config, stamped=True)
+    code = code_of(config)
+    level: Any = OmegaConf.to_container(config.determinism, resolve=True)
+    return _study({"code": code, "config": kept_of(plain), "determinism": level})
+
+
+def _study(inputs: Mapping[str, Any]) -> str:
+    level = dict(inputs["determinism"])
+    level["environment"] = {name: value for name, value in level["environment"].items() if name != "PYTHONHASHSEED"}
+    return record.key_of({"code": inputs["code"], "config": inputs["config"], "determinism": level})
 
 
 def _without(node: Any, names: tuple[str, ...]) -> Any:
@@ -166,8 +233,8 @@ def _without(node: Any, names: tuple[str, ...]) -> Any:
     return [_without(item, names) for item in node] if isinstance(node, list) else node
 
 
-def shown(config: DictConfig, seeds: Mapping[str, int]) -> dict[str, Any]:
-    """The config as the record keeps it: the seeds that were used, and nothing of the environment or of a server's address
-    (they may hold a password)."""
-    plain = configs.without_environment(config)
-    return {**plain, "seeds": dict(seeds), "tracking": {**plain["tracking"], "uri": None}}
+def shown(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as the record keeps it, without the seeds (those that were used are added): nothing of the environment or of
+    a server's address, which may hold a password, and nothing of the study that it may be part of."""
+    kept = {name: value for name, value in plain.items() if name not in ("seeds", "study")}
+    return {**kept, "tracking": {**plain["tracking"], "uri": None}}
