@@ -67,8 +67,8 @@ def seedbed(tmp_path: Path) -> Callable[..., Done]:
     def call(
         *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, runs: Path | None = None, timeout: float = 300
     ) -> Done:
-        extra = [f"runs='{runs or tmp_path / 'runs'}'"] if words[0] == "train" else []
-        if words[0] == "train" and not any(word.startswith("tracking") for word in words):
+        extra = [f"runs='{runs or tmp_path / 'runs'}'"] if words[0] in ("train", "repeat", "variance", "compare") else []
+        if words[0] in ("train", "repeat", "variance", "compare") and not any(word.startswith("tracking") for word in words):
             extra.append("tracking=none")
         command = [sys.executable, "-m", "seedbed", *words, *extra]
         done = subprocess.run(command, env={**OUTSIDE, **(env or {})}, cwd=cwd or tmp_path, capture_output=True, text=True, timeout=timeout)

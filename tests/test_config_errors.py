@@ -462,7 +462,9 @@ def test_several_runs_each_in_a_process_of_its_own(seedbed: Callable[..., Any], 
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("seedbed ", {"train", "sync", "doctor"}),
+        ("seedbed ", {"train", "repeat", "compare", "variance", "sync", "doctor"}),
+        ("seedbed repeat study.n", {"study.n="}),
+        ("seedbed compare ", set()),
         ("seedbed train model=", {"model=cnn", "model=gru", "model=mlp", "model=transformer"}),
         ("seedbed train training.ep", {"training.epochs="}),
         ("seedbed train data=digits optimizer=adam", {"optimizer=adam", "optimizer=adamw"}),

@@ -14,29 +14,16 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from seedbed import Refused, __version__, project_root
+from seedbed import Refused, __version__, composing
 
 VERBS = {
     "train": "train one model, keep its record, track it (KEY=VALUE overrides the config; --help shows it)",
+    "repeat": "train over many seeds and say how good the result is, and how sure that is (KEY=VALUE as for train; study.n=30)",
+    "compare": "is A better than B? the same seeds for each, paired: compare A B … [-- KEY=VALUE …]",
+    "variance": "which source of randomness makes results differ? one stream varied at a time (KEY=VALUE as for train)",
     "sync": "send to MLflow what is missing there; twice is harmless",
     "doctor": "which levels this machine can keep, and why; what runs here",
 }
-# Hydra's flags that take a value in the next word.
-TAKE_A_VALUE = {
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--config-dir",
-    "-cd",
-    "--experimental-rerun",
-}
-# Those that say where the config lies; the process of each job of a multirun needs them too.
-WHERE = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 
 
 def main(argv: list[str]) -> int:
@@ -53,7 +40,11 @@ def main(argv: list[str]) -> int:
         lines += ["usage: seedbed COMMAND [ARGUMENTS]\n", *(f"  {name:8} {words}" for name, words in VERBS.items())]
         print("\n".join(lines), file=sys.stdout if helped else sys.stderr)
         return 0 if helped else 2
-    command: Callable[[list[str]], int] = {"train": train, "sync": sync, "doctor": doctor}[verb]
+    from seedbed.studies import compare, repeat, variance
+
+    command: Callable[[list[str]], int] = {
+        "train": train, "repeat": repeat, "compare": compare, "variance": variance, "sync": sync, "doctor": doctor,
+    }[verb]  # fmt: skip
     try:
         return command(argv[1:])
     except Exception as error:
@@ -91,7 +82,7 @@ def train(argv: list[str]) -> int:
         seeds = training.resolved_seeds(config, entropy)
         level: Any = OmegaConf.to_container(config.determinism, resolve=True)
         needed = level["environment"] | {"PYTHONHASHSEED": str(seeds["hash"])}
-        again = ["train", *argv, f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}"]
+        again = ["train", *argv, f"hydra.run.dir={composing.quoted(hydra.runtime.output_dir)}"]
         os.chdir(hydra.runtime.cwd)  # hydra.job.chdir=true: what was said on the command line counts from there
         process.replace(needed, again, entropy, config.determinism.level)
         config.runs = str(Path(config.runs).expanduser().absolute())
@@ -102,44 +93,18 @@ def train(argv: list[str]) -> int:
             record = training.run(config, entropy, said=_say, started=lambda found: tell(found.path), progress=sys.stderr.isatty())
         status = _report(record, config, hydra.overrides.task, as_json)
 
-    _hydra(job, hydra_argv)
+    composing.hydra(job, hydra_argv)
     return status
-
-
-def _hydra(job: Callable[[Any], None], argv: list[str]) -> None:
-    """Compose `conf/train.yaml` with the overrides in `argv` and call `job`, as any Hydra program does."""
-    import hydra
-
-    from seedbed.run import config
-
-    config.register()
-    folder = project_root() / "conf"
-    if not (folder / "train.yaml").is_file():
-        raise Refused(f"{folder} holds no train.yaml. Call seedbed from its project, or name the project: SEEDBED_ROOT=DIR.")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and leave as one message
-    flags, overrides = _flags(argv)
-    sys.argv = ["seedbed", *(word for flag in flags for word in flag), *overrides]
-    failed: list[Exception] = []
-
-    def quietly(config: Any) -> None:
-        try:
-            job(config)
-        except Exception as error:  # Hydra would print a line of its own about it
-            failed.append(error)
-
-    hydra.main(version_base="1.3", config_path=str(folder), config_name="train")(quietly)()
-    if failed:
-        raise failed[0]
 
 
 def _child(hydra: Any, argv: list[str]) -> int:
     """One job of a multirun, in a process of its own: hash seed and thread numbers can differ from job to job."""
     from seedbed.run import process
 
-    flags = [word for flag in _flags(argv)[0] if flag[0].split("=")[0] in ("--json", *WHERE) for word in flag]
+    flags = [word for flag in composing.flags_of(argv)[0] if flag[0].split("=")[0] in ("--json", *composing.WHERE) for word in flag]
     overrides = [word for word in hydra.overrides.task if not word.startswith("hydra.")]
     overrides += [word for word in hydra.overrides.hydra if word.startswith("hydra.job.")]
-    where = [f"hydra.run.dir={_quoted(hydra.runtime.output_dir)}", "hydra.mode=RUN"]
+    where = [f"hydra.run.dir={composing.quoted(hydra.runtime.output_dir)}", "hydra.mode=RUN"]
     sys.stdout.flush()
     job = subprocess.Popen([*process.COMMAND, "train", *flags, *overrides, *where])
     # Ctrl-C reaches the job by itself, and SIGTERM by us; either way it is waited for, since it writes a checkpoint first
@@ -159,24 +124,6 @@ def _child(hydra: Any, argv: list[str]) -> int:
     if stopped:
         raise SystemExit(128 + stopped[0])  # the jobs after this one are not begun
     return code if code >= 0 else 128 - code
-
-
-def _flags(argv: list[str]) -> tuple[list[list[str]], list[str]]:
-    """The flags in `argv`, each with its value, and the overrides. Hydra wants all overrides in one place."""
-    flags: list[list[str]] = []
-    overrides: list[str] = []
-    words = iter(argv)
-    for word in words:
-        if not word.startswith("-"):
-            overrides.append(word)
-        else:
-            flags.append([word, *([next(words, "")] if word in TAKE_A_VALUE else [])])
-    return flags, overrides
-
-
-def _quoted(value: str) -> str:
-    """A value in Hydra's override grammar: quoted, with quotes and backslashes before them escaped."""
-    return "'" + value.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
 
 
 def _report(record: Any, config: Any, overrides: Sequence[str], as_json: bool) -> int:
@@ -205,6 +152,7 @@ def sync(argv: list[str]) -> int:
     parser.add_argument("--runs", help="the folder of records")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--follow-studies", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     from seedbed import notes, tracking
     from seedbed.run import config as configs
@@ -214,6 +162,11 @@ def sync(argv: list[str]) -> int:
     if options.follow:
         tracking.follow(sys.stdin, str(uri), options.experiment)
         return 0
+    if options.follow_studies:
+        from seedbed.studies import leave
+
+        tracking.follow_studies(sys.stdin, str(uri), options.experiment)
+        leave(0)
     config = configs.composed()
     runs = Path(options.runs or config.runs).expanduser()
     if options.runs and not runs.is_dir():
@@ -222,7 +175,10 @@ def sync(argv: list[str]) -> int:
     if options.key and not found:
         raise Refused(f"No record under {runs} begins with {' or '.join(options.key)}.")
     usual = str(config.tracking.uri or f"sqlite:///{runs.absolute()}/mlflow/mlflow.db")
-    sent, failed = tracking.send(found, runs, lambda one: [uri] if uri else notes.places(one, usual), options.experiment)
+    # studies first: their runs go there with them
+    failed = {} if options.key else tracking.send_studies(runs, str(uri or usual), options.experiment)
+    sent, missed = tracking.send(found, runs, lambda one: [uri] if uri else notes.places(one, usual), options.experiment)
+    failed |= missed
     if options.json:
         print(json.dumps({"records": len(found), "sent": sent, "failed": failed}))
     else:
@@ -251,18 +207,18 @@ def doctor(argv: list[str]) -> int:
 
 
 def _complete(argv: list[str]) -> int:
-    """Tab completion: Hydra's, for what follows `seedbed train`; the verbs before that."""
+    """Tab completion: Hydra's, for what follows a verb that composes a config; the verbs before that."""
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     if "query" in " ".join(argv) and (len(words) < 2 or (len(words) == 2 and not line.endswith(" "))):
         print("\n".join(VERBS))
         return 0
     if "query" in " ".join(argv):
-        if words[1] != "train":
+        if words[1] not in ("train", "repeat", "variance"):
             return 0
-        os.environ["COMP_LINE"] = "seedbed " + line.split("train", 1)[1].lstrip()
+        os.environ["COMP_LINE"] = "seedbed " + line.split(words[1], 1)[1].lstrip()
         os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
-    _hydra(lambda config: None, argv)
+    composing.hydra(lambda config: None, argv)
     return 0
 
 

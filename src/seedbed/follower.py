@@ -1,11 +1,13 @@
-"""The process that copies a record into MLflow while it grows: started before TensorFlow is imported, waited for at the end."""
+"""The process that copies records into MLflow while they grow: started before TensorFlow is imported, waited for at the end."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,7 @@ def following(tracking: Any, runs: str, said: Callable[[str], None]) -> Iterator
     if not tracking.uri:
         yield lambda path: None
         return
-    log = Path(runs).expanduser() / "tracking.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if name != REPLACED} | {"SEEDBED_TRACKING_URI": str(tracking.uri)}
-    with log.open("a") as output:
-        # its own session: Ctrl-C is for the training, and what the training leaves is still to be sent
-        follower = subprocess.Popen(
-            [*COMMAND, "sync", "--follow", "--experiment", tracking.experiment],
-            stdin=subprocess.PIPE, stdout=output, stderr=output, env=env, text=True, start_new_session=True,
-        )  # fmt: skip
+    follower, log = _started("--follow", tracking, runs)
     assert follower.stdin is not None
     told = None
 
@@ -52,9 +46,57 @@ def following(tracking: Any, runs: str, said: Callable[[str], None]) -> Iterator
             _wait_for(follower, tracking, said)
 
 
-def _wait_for(follower: subprocess.Popen[str], tracking: Any, said: Callable[[str], None]) -> None:
-    """Wait until the record is in MLflow, its server has failed, or `wait_seconds` are over."""
+@contextmanager
+def following_studies(tracking: Any, runs: str, said: Callable[[str], None]) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A process that copies studies into MLflow; it is told of each as `seedbed.tracking.follow_studies` wants it.
+
+    At the end it is waited for: `wait_seconds`, and one more for each run.
+    """
+    if not tracking.uri:
+        yield lambda told: None
+        return
+    follower, log = _started("--follow-studies", tracking, runs)
+    assert follower.stdin is not None
+    seeds = 0
+
+    def tell(told: dict[str, Any]) -> None:
+        nonlocal seeds
+        seeds += len(told.get("masters", ()))
+        try:
+            follower.stdin.write(json.dumps(told) + "\n")  # type: ignore[union-attr]
+            follower.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            said(f"Tracking ended early; see {log}. The records are complete all the same: `seedbed sync` sends them.")
+
     try:
-        follower.wait(timeout=tracking.wait_seconds)
+        yield tell
+    finally:
+        with suppress(BrokenPipeError):
+            follower.stdin.close()
+        if seeds:
+            _wait_for(follower, tracking, said, seeds)
+        else:
+            follower.kill()
+
+
+def _started(how: str, tracking: Any, runs: str) -> tuple[subprocess.Popen[str], Path]:
+    log = Path(runs).expanduser() / "tracking.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    env = {name: value for name, value in os.environ.items() if name != REPLACED} | {"SEEDBED_TRACKING_URI": str(tracking.uri)}
+    with log.open("a") as output:
+        # its own session: Ctrl-C is for the training, and what the training leaves is still to be sent
+        follower = subprocess.Popen(
+            [*COMMAND, "sync", how, "--experiment", tracking.experiment],
+            stdin=subprocess.PIPE, stdout=output, stderr=output, env=env, text=True, start_new_session=True,
+            preexec_fn=partial(os.nice, 10),  # after whoever trains
+        )  # fmt: skip
+    return follower, log
+
+
+def _wait_for(follower: subprocess.Popen[str], tracking: Any, said: Callable[[str], None], more: float = 0) -> None:
+    """Wait until everything is in MLflow, its server has failed, or `wait_seconds` (and `more`) are over."""
+    try:
+        follower.wait(timeout=tracking.wait_seconds + more)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        said(f"MLflow has not taken everything within tracking.wait_seconds={tracking.wait_seconds:g}; it goes on in the background.")
+        said(f"MLflow has not taken everything within tracking.wait_seconds={tracking.wait_seconds:g}; it goes on in the background, "
+            "and `seedbed sync` sends what is missing then.")  # fmt: skip

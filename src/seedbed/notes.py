@@ -1,4 +1,7 @@
-"""What MLflow has of a record: the note beside it, `tracking.json`, by the store's address. Nothing of MLflow is imported."""
+"""What MLflow has of a record: the note beside it, `tracking.json`, by the store's address. Nothing of MLflow is imported.
+
+A record is anything with a `path`, an `id` and a `status`: a study's folder has notes, too.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from seedbed.run.record import RUNNING, Record, write_atomically
+from seedbed.run.record import RUNNING, write_atomically
 
 
 def address(uri: str) -> str:
@@ -29,24 +32,24 @@ def reason(error: Exception, uri: str) -> str:
     return text[:500]
 
 
-def state(record: Record, uri: str) -> dict[str, Any]:
+def state(record: Any, uri: str) -> dict[str, Any]:
     """What has been sent of a record to `uri`: run_id, epochs, status, error."""
     found: dict[str, Any] = _all(record).get(_name(uri), {})
     return found if found.get("record") == record.id else {}  # not the note about a failed run that was here before
 
 
-def is_complete(record: Record, uri: str) -> bool:
+def is_complete(record: Any, uri: str) -> bool:
     return state(record, uri).get("status") == record.status != RUNNING
 
 
-def places(record: Record, usual: str) -> list[str]:
+def places(record: Any, usual: str) -> list[str]:
     """The addresses to which the record was to be sent, as far as they are known (one that holds a password isn't); else `usual`."""
     noted = _all(record)
     known = [name for name in noted if "#" not in name]
     return [*known, usual] if usual not in known and (not noted or _name(usual) in noted) else known
 
 
-def _all(record: Record) -> dict[str, Any]:
+def _all(record: Any) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((record.path / "tracking.json").read_text())
         return found
@@ -60,7 +63,7 @@ def _name(uri: str) -> str:
     return shown if shown == uri else f"{shown}#{hashlib.sha256(uri.encode()).hexdigest()[:12]}"
 
 
-def note(record: Record, uri: str, **values: Any) -> None:
+def note(record: Any, uri: str, **values: Any) -> None:
     states = _all(record)
     states[_name(uri)] = {"record": record.id, **state(record, uri), **values}
     write_atomically(record.path / "tracking.json", json.dumps(states, indent=1))

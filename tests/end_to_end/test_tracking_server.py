@@ -225,3 +225,63 @@ def test_sync_sends_to_where_a_run_was_to_go(server: Server, seedbed: Any, tmp_p
     missing = seedbed("sync", "--runs", str(tmp_path / "none"))
     assert missing.status == 2
     assert "there is no such folder" in missing.err
+
+
+def test_a_study_on_another_machine_computes_only_what_no_machine_has(server: Server, seedbed: Any, tmp_path: Path) -> None:
+    """Two folders of records are two machines; what they have in common is the server."""
+    words = ["repeat", "training.epochs=4", "tracking=server", f"tracking.uri={server.uri}", "--json"]
+    first = seedbed(*words, "study.n=4", runs=tmp_path / "one")
+    assert (first.status, first.json["trained"]) == (0, 4), first.err
+    trained_alone = seedbed(
+        "train", "training.epochs=4", "seeds.master=6", "tracking=server", f"tracking.uri={server.uri}", runs=tmp_path / "one"
+    )
+    assert trained_alone.status == 0
+    second = seedbed(*words, "study.n=6", runs=tmp_path / "another place")
+    assert second.status == 0, second.err
+    assert (second.json["trained"], second.json["finished"]) == (1, 6), second.err  # seed 5 alone
+    assert "5 finished runs found" in second.err
+    assert {seed: second.json["digests"][seed] for seed in "1234"} == first.json["digests"]
+    brought = Record.read(next(path for path in (tmp_path / "another place").glob("[0-9a-f]*/") if Record.read(path).seeds["master"] == 1))
+    assert brought.content["fetched"]["from"] == server.uri
+    runs = server.runs()
+    parents = [run for run in runs if "seedbed.parent_of" in run.data.tags]
+    nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert (len(parents), len(nested), len(runs)) == (1, 6, 7)  # one study, no run twice
+    assert parents[0].data.tags["seedbed.finished"] == "6 of 6"
+    assert parents[0].data.tags["seedbed.sentence"] == second.json["sentence"]
+    assert {item.path for item in server.client().list_artifacts(parents[0].info.run_id)} >= {"distribution.png", "runs.csv", "summary.md"}
+
+    # a record on the server that isn't what its key says is left there, and its seed is trained
+    run = next(run for run in nested if run.data.params["seeds.master"] == "2")
+    forged = tmp_path / "record.json"
+    content = json.loads((Path(first.json["path"]).parents[1] / run.data.tags["seedbed.key"] / "record.json").read_text())
+    forged.write_text(json.dumps({**content, "metrics": {"train_loss": 0.0}, "inputs": {**content["inputs"], "data": "0" * 64}}))
+    server.client().log_artifact(run.info.run_id, str(forged), "record")
+    third = seedbed(*words, "study.n=4", runs=tmp_path / "third")
+    assert (third.json["trained"], third.json["digests"]) == (1, first.json["digests"])
+
+
+def test_a_study_whose_server_is_down_is_complete_and_sync_sends_it(server: Server, seedbed: Any, tmp_path: Path) -> None:
+    server.kill()
+    words = [
+        "repeat",
+        "training.epochs=3",
+        "study.n=3",
+        "tracking=server",
+        f"tracking.uri={server.uri}",
+        "tracking.wait_seconds=3",
+        "--json",
+    ]
+    study = seedbed(*words, runs=tmp_path / "runs")
+    assert (study.status, study.json["finished"]) == (0, 3), study.err
+    server.start()
+    until(lambda: not followers(tmp_path / "runs", server.uri), 120)
+    done = seedbed("sync", "--runs", str(tmp_path / "runs"), "--uri", server.uri)
+    assert done.status == 0, done.err
+    again = seedbed("sync", "--runs", str(tmp_path / "runs"), "--uri", server.uri, "--json")
+    assert (again.status, again.json["sent"]) == (0, [])
+    runs = server.runs()
+    parents = [run for run in runs if "seedbed.parent_of" in run.data.tags]
+    assert len(parents) == 1
+    assert len([run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]) == 3
+    assert parents[0].info.status == "FINISHED"

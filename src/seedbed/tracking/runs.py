@@ -1,50 +1,47 @@
-"""Records into MLflow. The record on disk is the truth and MLflow a view of it: whatever is missing there can be sent again.
-
-The only module that imports mlflow. It reads records and never changes them; what it has sent is noted beside the record,
-in `tracking.json`. `follow` runs in a process of its own, started before TensorFlow is imported, so that nobody waits for
-MLflow's import and its first migration, and a server that is slow or gone costs a run no time.
-"""
+"""One record into MLflow, or what is missing of it there."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import select
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 from filelock import FileLock
 
-from seedbed import Refused, notes
+from seedbed import notes
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, is_held
-
-# A request that a server doesn't answer is given up after this; `seedbed sync` sends it later.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
-# MLflow prints each run's address, password and all, on standard output, which is for --json.
-QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+from seedbed.tracking.store import answers, experiment_id_of, is_there, settle, store_lock
 
 STATUS = {RUNNING: "RUNNING", FINISHED: "FINISHED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
 METRICS_A_BATCH = 900  # MLflow takes 1000 metrics, 100 parameters and 100 tags in one request
 PARAMS_A_BATCH = 90
 LONGEST_PARAM = 5000
 MODEL = "model"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page shows training runs first, and not prompts and traces
 
 
-def push(record: Record, uri: str, experiment: str, gone: bool = False) -> str:
+@dataclass(frozen=True)
+class Nested:
+    """A run that belongs to a study. parent: the MLflow run of the study. model: whether its model is sent, too."""
+
+    parent: str
+    model: bool
+
+
+def push(record: Record, uri: str, experiment: str, gone: bool = False, nested: Nested | None = None) -> str:
     """Send what `uri` doesn't have of a record, and return MLflow's run id; twice is harmless.
 
+    nested: the study that the record belongs to; its curves are in the study's pictures, and not drawn one by one.
     gone: nobody trains this record any more, although it says that it is running (the process was killed).
     Raises whatever MLflow raises; what was sent until then is noted or found again.
     """
-    _settle()
+    settle()
     from mlflow import MlflowClient
 
     with FileLock(record.path / ".tracking.lock"), store_lock(uri):
@@ -52,22 +49,29 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False) -> str:
         client = MlflowClient(uri)
         sent = notes.state(record, uri)
         run_id = sent.get("run_id")
-        if run_id is None or not _is_there(client, run_id):
+        if run_id is None or not is_there(client, run_id):
             run_id, sent = _find_or_create(client, record, uri, experiment), {"most": 1 << 62}
             _log_params(client, record, run_id)  # also where it was found: who made it may have died right after that
             _log_data(client, record, run_id)
             notes.note(record, uri, run_id=run_id, epochs=0, most=sent["most"], resumed=0, status=None, error=None)
         if record.status == RUNNING and not gone and sent.get("status") != RUNNING:
             client.update_run(run_id, status="RUNNING")  # a killed run goes on
+        parent = sent.get("parent")
+        if nested and parent is None:
+            client.set_tag(run_id, "mlflow.parentRunId", nested.parent)
+            parent = nested.parent
+            if notes.is_complete(record, uri):  # trained, and sent, before the study had it
+                notes.note(record, uri, parent=parent)
+                return str(run_id)
         epochs = _log_epochs(client, record, run_id, sent)
         status = record.status
         if status != RUNNING:
-            _log_end(client, record, run_id)
+            _log_end(client, record, run_id, nested)
             client.set_terminated(run_id, STATUS[status], int(record.timing["ended"] * 1000))
         elif gone:
             status = "gone"
             client.set_terminated(run_id, "KILLED")
-        notes.note(record, uri, run_id=run_id, **epochs, status=status, error=None)
+        notes.note(record, uri, run_id=run_id, **epochs, status=status, error=None, parent=parent)
         return str(run_id)
 
 
@@ -95,124 +99,23 @@ def send(
     return list(sent), failed
 
 
-def follow(lines: IO[str], uri: str, experiment: str, every: float = 1.0) -> None:
-    """Read a record's path from `lines`, then send the record as it grows until it is over or its trainer is gone."""
-    with suppress(Exception):  # `push` meets it again, and notes it
-        warm(uri, experiment)
-    path = lines.readline().strip()
-    if not path:
-        return
-    failures, trainer = 0, True
-    while True:
-        try:
-            record = Record.read(Path(path))
-        except Refused:  # removed, or being trained anew: who does that follows it
-            return
-        try:
-            push(record, uri, experiment, gone=not trainer)
-            failures = 0
-        except Exception as error:  # whatever a server can do; the record is safe and `sync` sends it later
-            failures += 1
-            with suppress(OSError):  # a full disk
-                notes.note(record, uri, error=notes.reason(error, uri))
-        over = record.status != RUNNING or not trainer
-        if over and (failures == 0 or failures > 1):
-            return
-        # the trainer holds the other end of `lines`: it can be read when the trainer ends, however it does
-        if trainer and select.select([lines], [], [], 0.2 if over else min(every * 2 ** min(failures, 5), 30))[0]:
-            trainer = bool(lines.readline())
-        elif not trainer:
-            time.sleep(1)
-
-
-def _settle() -> None:
-    for name, value in (PATIENCE | QUIET).items():
-        os.environ.setdefault(name, value)
-
-
-def warm(uri: str, experiment: str) -> None:
-    """Import MLflow, and make and migrate a local store, while the trainer imports TensorFlow."""
-    _settle()
-    from mlflow import MlflowClient
-
-    if file := _sqlite_file(uri):
-        with store_lock(uri):
-            if not file.exists():
-                # made under another name: a process that is killed in the migration would leave a store that nobody can open
-                fresh = file.with_name(f".{file.name}.{os.getpid()}")
-                MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
-                fresh.rename(file)
-            _experiment_id(MlflowClient(uri), uri, experiment)
-
-
-@contextmanager
-def store_lock(uri: str) -> Iterator[None]:
-    """One process at a time at a SQLite store: its first migration races (`duplicate column name`), and so do writers."""
-    file = _sqlite_file(uri)
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock") if file else nullcontext():
-        yield
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    return Path(uri.split("///", 1)[1].split("?")[0]) if uri.startswith("sqlite:///") else None
-
-
-def _experiment_id(client: Any, uri: str, name: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    file = _sqlite_file(uri)
-    place = (file.parent / "artifacts").absolute().as_uri() if file else None
-    try:
-        return str(client.create_experiment(name, artifact_location=place, tags=KIND))
-    except MlflowException:  # another process made it in the meantime
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise
-        return str(found.experiment_id)
-
-
 def is_lost(record: Record, uri: str) -> bool:
     """Whether `uri` has never heard of the run that was sent there: another store, or a new one. Not: deleted in MLflow."""
     from mlflow import MlflowClient
 
     run_id = notes.state(record, uri).get("run_id")
     with store_lock(uri):
-        return run_id is None or not _is_there(MlflowClient(uri), run_id, ("active", "deleted"))
-
-
-def answers(uri: str) -> bool:
-    """Whether there is a store at `uri` that takes requests."""
-    from mlflow import MlflowClient
-
-    try:
-        MlflowClient(uri).search_experiments(max_results=1)
-    except Exception:
-        return False
-    return True
-
-
-def _is_there(client: Any, run_id: str, stages: tuple[str, ...] = ("active",)) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id).info.lifecycle_stage in stages
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
+        return run_id is None or not is_there(MlflowClient(uri), run_id, ("active", "deleted"))
 
 
 def _find_or_create(client: Any, record: Record, uri: str, experiment: str) -> str:
     """The run of this record at `uri`: one that was made before a crash could note it, or a new one."""
-    experiment_id = _experiment_id(client, uri, experiment)
+    experiment_id = experiment_id_of(client, uri, experiment)
     if found := client.search_runs([experiment_id], f"tags.`seedbed.record` = '{record.id}'", max_results=1):
         return str(found[0].info.run_id)
     tags = {
         "seedbed.record": record.id, "seedbed.key": record.key, "seedbed.level": record.level,
+        "seedbed.study": str(record.content.get("study")),
         "mlflow.source.name": "seedbed train", "mlflow.source.type": "LOCAL",
         "mlflow.note.content": f"`{record.key}` at level **{record.level}**, master seed {record.seeds['master']}.",
     }  # fmt: skip
@@ -230,7 +133,7 @@ def _log_params(client: Any, record: Record, run_id: str) -> None:
     flat = {name: value for name, value in _flat(config) if not name.startswith(("tracking.", "runs", "force", "checkpoint."))}
     flat |= {f"seeds.{name}": value for name, value in record.seeds.items()}
     params = [
-        Param(_allowed(name), str(value)[:LONGEST_PARAM]) for name, value in {**flat, "key": record.key, "level": record.level}.items()
+        Param(allowed(name), str(value)[:LONGEST_PARAM]) for name, value in {**flat, "key": record.key, "level": record.level}.items()
     ]
     for start in range(0, len(params), PARAMS_A_BATCH):
         client.log_batch(run_id, params=params[start : start + PARAMS_A_BATCH])
@@ -265,9 +168,7 @@ def _log_epochs(client: Any, record: Record, run_id: str, sent: Mapping[str, Any
     rows, resumed = record.rows(), record.content.get("resumed") or []
     done = min([sent.get("epochs") or 0, *resumed[sent.get("resumed") or 0 :]])
     metrics = [
-        Metric(_allowed(name), value, int(row["time"] * 1000), row["epoch"])
-        for row in rows[done:]
-        for name, value in row["metrics"].items()
+        Metric(allowed(name), value, int(row["time"] * 1000), row["epoch"]) for row in rows[done:] for name, value in row["metrics"].items()
     ]
     most = sent.get("most") or 0
     if metrics and done < most:
@@ -280,13 +181,13 @@ def _log_epochs(client: Any, record: Record, run_id: str, sent: Mapping[str, Any
     return {"epochs": len(rows), "most": max(most, len(rows)), "resumed": len(resumed)}
 
 
-def _allowed(name: str) -> str:
+def allowed(name: str) -> str:
     """A name for a metric or parameter that MLflow takes; Keras calls a metric after its function: `<lambda>`."""
     plain = re.sub(r"[^/\w.\- :]", "_", name)[:250]
     return plain if os.path.normpath(plain) == plain and not plain.startswith(("/", "..")) else plain.replace("/", "_")
 
 
-def _log_end(client: Any, record: Record, run_id: str) -> None:
+def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) -> None:
     """Final metrics, digests, error; the record, the learning curves and the model as artifacts."""
     from mlflow.entities import Metric, RunTag
 
@@ -300,15 +201,16 @@ def _log_end(client: Any, record: Record, run_id: str) -> None:
     elif "seedbed.error" in client.get_run(run_id).data.tags:  # it was stopped, and went on
         client.delete_tag(run_id, "seedbed.error")
     epochs = len(record.rows())
-    metrics = [Metric(_allowed(name), value, ended, epochs) for name, value in (record.metrics or {}).items()]
+    metrics = [Metric(allowed(name), value, ended, epochs) for name, value in (record.metrics or {}).items()]
     client.log_batch(run_id, metrics=metrics, tags=tags)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("record.json", "config.yaml", "history.jsonl", "code.diff", "weights.npz"):
             if (record.path / name).exists():
                 shutil.copy(record.path / name, folder)
-        pictures.learning_curves(record, Path(folder) / "learning_curves.png")
+        if nested is None:
+            pictures.learning_curves(record, Path(folder) / "learning_curves.png")
         client.log_artifacts(run_id, folder, "record")
-    if record.status == FINISHED and (record.path / "model.keras").exists():
+    if record.status == FINISHED and (nested is None or nested.model) and (record.path / "model.keras").exists():
         _log_model(client, record, run_id)
 
 

@@ -1,0 +1,71 @@
+"""A config from the command line, by Hydra: what `seedbed train KEY=VALUE …` and the other commands that train have in common."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from seedbed import Refused, project_root
+
+# Hydra's flags that take a value in the next word.
+TAKE_A_VALUE = {
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+    "--experimental-rerun",
+}
+# Those that say where the config lies; the process of each job of a multirun needs them too.
+WHERE = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
+
+
+def hydra(job: Callable[[Any], None], argv: list[str]) -> None:
+    """Compose `conf/train.yaml` with the overrides in `argv` and call `job`, as any Hydra program does."""
+    import hydra as library
+
+    from seedbed.run import config
+
+    config.register()
+    folder = project_root() / "conf"
+    if not (folder / "train.yaml").is_file():
+        raise Refused(f"{folder} holds no train.yaml. Call seedbed from its project, or name the project: SEEDBED_ROOT=DIR.")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and leave as one message
+    flags, overrides = flags_of(argv)
+    sys.argv = ["seedbed", *(word for flag in flags for word in flag), *overrides]
+    failed: list[Exception] = []
+
+    def quietly(config: Any) -> None:
+        try:
+            job(config)
+        except Exception as error:  # Hydra would print a line of its own about it
+            failed.append(error)
+
+    library.main(version_base="1.3", config_path=str(folder), config_name="train")(quietly)()
+    if failed:
+        raise failed[0]
+
+
+def flags_of(argv: list[str]) -> tuple[list[list[str]], list[str]]:
+    """The flags in `argv`, each with its value, and the overrides. Hydra wants all overrides in one place."""
+    flags: list[list[str]] = []
+    overrides: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            overrides.append(word)
+        else:
+            flags.append([word, *([next(words, "")] if word in TAKE_A_VALUE else [])])
+    return flags, overrides
+
+
+def quoted(value: str) -> str:
+    """A value in Hydra's override grammar: quoted, with quotes and backslashes before them escaped."""
+    return "'" + value.replace("\\'", "\\\\'").replace("'", "\\'") + "'"

@@ -1,0 +1,223 @@
+"""The commands over many runs: `repeat`, `compare`, `variance`. Parse, call the wing `study`, print."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from seedbed import Refused, composing, follower
+
+if TYPE_CHECKING:
+    from seedbed.study.early import Early
+    from seedbed.study.plan import Study
+    from seedbed.study.repeat import Result
+
+
+def repeat(argv: list[str]) -> int:
+    """`seedbed repeat`: one config over many seeds."""
+    if "--worker" in argv:
+        if "--eager" in argv:
+            import tensorflow  # noqa: F401
+        from seedbed.study import work
+
+        leave(work.main())
+    from seedbed.study import early
+
+    as_json, argv = _without(argv, "--json")
+    with early.ahead(argv) as process, _printing(as_json):
+        composed = _composed(argv, "repeat")
+        if composed is None:
+            return 0
+        config, hydra = composed
+        _import_soon("seedbed.study.report", "seedbed.study.plots")
+        with follower.following_studies(config.tracking, config.runs, _say) as tell:
+            result = _run([(config, argv)], hydra, tell, process)[0]
+    from seedbed.study import report, show
+
+    found = report.summaries(result, config.study.confidence)
+    said = report.verdict(result, config.study.metric, found)
+    if as_json:
+        print(json.dumps(report.as_json(result, said, found)), flush=True)
+    else:
+        show.repeat(result, said, found, argv)
+    return _status(result)
+
+
+def compare(argv: list[str]) -> int:
+    """`seedbed compare`: is A better than B?"""
+    from seedbed.study import compare as comparing
+
+    as_json, argv = _without(argv, "--json")
+    strict, argv = _without(argv, "--assert-better")
+    if not argv or argv[0] in ("-h", "--help"):
+        print(comparing.USAGE, file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    sides, common = comparing.sides_of(argv)
+    with _printing(as_json):
+        composed = {name: _composed([*words, *common], "compare") for name, words in sides.items()}
+        if not all(composed.values()):
+            return 0
+        configs = {name: found[0] for name, found in composed.items() if found}
+        comparing.check(configs)
+        config, hydra = next(found for found in composed.values() if found)
+        with follower.following_studies(config.tracking, config.runs, _say) as tell:
+            asked = [(configs[name], [*words, *common]) for name, words in sides.items()]
+            results = dict(zip(sides, _run(asked, hydra, tell), strict=True))
+            if stopped := next((result.stopped for result in results.values() if result.stopped), None):
+                return stopped
+            found = comparing.compared(results, config, argv)
+            comparing.write(found)
+            tell({"report": str(found.path)})
+    if as_json:
+        print(json.dumps(comparing.as_json(found)), flush=True)
+    else:
+        from seedbed.study import show
+
+        show.compare(found)
+    return 1 if found.missing or (strict and not found.best_is_first) else 0
+
+
+def variance(argv: list[str]) -> int:
+    """`seedbed variance`: which source of randomness makes results differ?"""
+    from seedbed.study import variance as varying
+
+    as_json, argv = _without(argv, "--json")
+    with _printing(as_json):
+        composed = _composed(argv, "variance")
+        if composed is None:
+            return 0
+        config, hydra = composed
+        asked = []
+        for stream in (None, *varying.streams(config)):
+            one = copy.deepcopy(config)
+            one.study.vary = stream
+            asked.append((one, [*argv, *([f"study.vary={stream}"] if stream else [])]))
+        with follower.following_studies(config.tracking, config.runs, _say) as tell:
+            results = {one.study.vary: result for (one, _), result in zip(asked, _run(asked, hydra, tell), strict=True)}
+            if stopped := next((result.stopped for result in results.values() if result.stopped), None):
+                return stopped
+            found = varying.split(results, config, argv)
+            varying.write(found)
+            tell({"report": str(found.path)})
+    if as_json:
+        print(json.dumps(varying.as_json(found)), flush=True)
+    else:
+        from seedbed.study import show
+
+        show.variance(found)
+    return 0 if found.complete else 1
+
+
+def _composed(argv: list[str], verb: str) -> tuple[Any, Any] | None:
+    """The config that these words compose, and Hydra's own; None if Hydra only had something to show (--help, --cfg)."""
+    from hydra.core.hydra_config import HydraConfig
+
+    flags, _ = composing.flags_of(argv)
+    if any(flag[0] in ("-m", "--multirun") for flag in flags):
+        raise Refused(f"{verb} has its own list of runs (study.n, study.seeds), and no --multirun. For other configs: seedbed compare A B.")
+    found: list[tuple[Any, Any]] = []
+    composing.hydra(lambda config: found.append((config, HydraConfig.get())), argv)
+    if not found:
+        return None
+    config, hydra = found[0]
+    config.runs = str(Path(config.runs).expanduser().absolute())
+    return config, hydra
+
+
+def _run(
+    asked: Sequence[tuple[Any, list[str]]], hydra: Any, tell: Callable[[dict[str, Any]], None], ahead: Early | None = None
+) -> list[Result]:
+    """Run studies and write their reports. asked: a config and the words that composed it, for each."""
+    from seedbed.study import launch, repeat
+
+    first = asked[0][0]
+
+    def begun(studies: Sequence[Study], call: str) -> None:
+        remote = bool(first.tracking.uri) and not str(first.tracking.uri).startswith(f"sqlite:///{first.runs}/")
+        for study, (config, _) in zip(studies, asked, strict=True):
+            fetch = remote and config.determinism.level != "off"
+            told = {"study": str(study.path), "masters": list(study.masters), "models": bool(config.study.track_models), "fetch": fetch}
+            tell({**told, "call": call})
+            if fetch:
+                _wait_for_fetched(study.path / "fetched.json", call, float(config.tracking.wait_seconds))
+
+    wanted = [repeat.Asked(config, words) for config, words in asked]
+    results = repeat.run(wanted, hydra, lambda more: composing.hydra(launch.job, more), _say, _progress, begun, ahead)
+    from seedbed.study import report
+
+    for result, (config, _) in zip(results, asked, strict=True):
+        found = report.summaries(result, config.study.confidence)
+        try:
+            said = report.verdict(result, config.study.metric, found)
+        except Refused:  # a metric that these runs don't have: what they have is written all the same
+            report.write(result, report.verdict(result, None, found), found, config.tracking.experiment)
+            tell({"report": str(result.study.path)})
+            raise
+        report.write(result, said, found, config.tracking.experiment)
+        tell({"report": str(result.study.path)})
+    return results
+
+
+def _progress(name: str, counts: Callable[[], Mapping[str, int]]) -> Any:
+    from seedbed.study import progress
+
+    return progress.shown(name, counts)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once: taking TensorFlow or MLflow down in order takes half a second, and nothing is left to be done."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _import_soon(*modules: str) -> None:
+    """Import what is needed at the end while others work; a second of a short study."""
+    threading.Thread(target=lambda: [importlib.import_module(name) for name in modules], daemon=True).start()
+
+
+def _wait_for_fetched(file: Path, call: str, seconds: float) -> None:
+    """Wait until the finished runs of this study that a tracking server has are here, or `seconds` are over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            told: Mapping[str, Any] = json.loads(file.read_text())
+            if told.get("call") == call:
+                if told.get("keys"):
+                    _say(f"{len(told['keys'])} finished runs found on the tracking server.")
+                return
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.05)
+    _say("The tracking server hasn't said which runs it has; those that are not on this disk are trained.")
+
+
+def _status(result: Result) -> int:
+    return result.stopped or (0 if result.complete else 1)
+
+
+def _without(argv: list[str], flag: str) -> tuple[bool, list[str]]:
+    return flag in argv, [word for word in argv if word != flag]
+
+
+@contextmanager
+def _printing(as_json: bool) -> Iterator[None]:
+    """With --json, whatever else is printed goes to standard error."""
+    if not as_json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Many runs: repeated over seeds, summarised, compared."""

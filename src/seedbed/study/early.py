@@ -1,0 +1,66 @@
+"""A process that imports TensorFlow while the command is still composing its config: half a second of every short study.
+
+It is started with the environment of the level that most studies have. If the config turns out to need another one, it is
+ended, and another process is started as usual. Imports nothing but the standard library, since time is what it is for.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from seedbed.run.process import COMMAND, ENTROPY, REPLACED
+
+Process = subprocess.Popen[bytes]
+
+# conf/determinism/strict.yaml with its own values; a test compares. A guess: where it is wrong, time is lost and nothing else.
+GUESS = {
+    "PYTHONHASHSEED": "0", "TF_DETERMINISTIC_OPS": "1", "TF_CUDNN_USE_AUTOTUNE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "TF_ENABLE_ONEDNN_OPTS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "KERAS_BACKEND": "tensorflow",
+}  # fmt: skip
+
+
+class Early:
+    """The process, until somebody takes it."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        likely = not any(word.startswith(("-", "hydra/launcher", "determinism", "seeds.hash")) for word in argv)
+        self.process = start(GUESS, eager=True) if likely else None
+
+    def take(self, environment: Mapping[str, str | None]) -> Process | None:
+        """The process if it has this environment; else it is ended."""
+        process, self.process = self.process, None
+        if process is not None and dict(environment) != GUESS:
+            process.kill()
+            process.wait()
+            return None
+        return process
+
+    def end(self) -> None:
+        """End the process if nobody has taken it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def ahead(argv: Sequence[str]) -> Iterator[Early]:
+    """Start the process, and end it if nobody has taken it by the end."""
+    found = Early(argv)
+    try:
+        yield found
+    finally:
+        found.end()
+
+
+def start(environment: Mapping[str, str | None], eager: bool) -> Process:
+    """Start a process that waits for what it is to train. eager: it imports TensorFlow meanwhile."""
+    env = {
+        name: value for name, value in os.environ.items() if environment.get(name, value) is not None and name not in (REPLACED, ENTROPY)
+    }
+    env |= {name: value for name, value in environment.items() if value is not None}
+    words = [*COMMAND, "repeat", "--worker", *(["--eager"] if eager else [])]
+    # a session of its own: Ctrl-C is handed on by us, once. It writes into the study's log as soon as it knows which that is.
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, start_new_session=True)

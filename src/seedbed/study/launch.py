@@ -1,0 +1,205 @@
+"""Who trains a study's runs: a process on this machine, or the jobs of one of Hydra's launchers.
+
+Every job, wherever it runs, starts a process of its own (`work`) with the environment that the level needs, so that a
+launcher's workers need no set-up, and what a launcher sets in them (Ray and joblib set OMP_NUM_THREADS) decides nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import platform
+import signal
+import sys
+import threading
+import traceback
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from omegaconf import DictConfig
+
+from seedbed import Refused
+from seedbed.run import provenance, training
+from seedbed.study import plan, work
+from seedbed.study.early import Early, Process, start
+from seedbed.study.plan import BEGUN, REFUSED, Task
+
+
+class Stopped(Exception):
+    """By a signal; the argument is the exit status: 130 or 143."""
+
+
+def here(configs: list[DictConfig], tasks: Sequence[Task], call: str, first: Process | None = None) -> None:
+    """Train `tasks` on this machine, in as few processes as give the bits of one process each. Raises Stopped.
+
+    first: a process that `start` has started already, with the environment for the first task.
+    """
+    hydra, diff = Singleton.get_state(), provenance.diff()
+    known = [{"study": training.study_of(config), "code": training.code_of(config), "diff": diff} for config in configs]
+    remaining = list(tasks)
+    if tasks and (strange := _other_machine(tasks[0].folder)) and configs[0].determinism.level == "strict":
+        for task in tasks:
+            task.note(status=REFUSED, call=call, error=strange)
+        return
+    # a user's own shell that contradicts the level is an error; here it is what launchers set in their workers that is replaced
+    environments = {task: work.needed(configs, task) for task in tasks}
+    many = True
+    while remaining:
+        environment = environments[remaining[0]]
+        group = [task for task in remaining if environments[task] == environment] if many else remaining[:1]
+        child, first = first or start(environment, eager=True), None
+        status = _ended(child, work.Order(configs, group, call, hydra, many, known, _node()))
+        before, remaining = len(remaining), [task for task in remaining if not is_settled(task, call)]
+        if status in (130, 143):
+            raise Stopped(status)
+        if status in (work.DONE, work.WORN) and len(remaining) < before:
+            continue
+        if status == work.WORN and many:  # before its first run: these seeds can share nothing
+            many = False
+            continue
+        # it died: the seed that it was at is the one to blame, or the first if it didn't come that far
+        blamed = next((task for task in remaining if _is_mine(task, call)), remaining[0] if remaining else None)
+        if blamed is not None:
+            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+            hint = " (out of memory?)" if status == -signal.SIGKILL else ""
+            log = blamed.folder / "log.txt"
+            error = f"The process that trained it {how}{hint}; see {log}."
+            blamed.note(**{**blamed.noted(), "status": "failed", "call": call, "error": error})
+            remaining.remove(blamed)
+
+
+def _other_machine(folder: Path) -> str | None:
+    """How this machine differs from the one that the study began on; None if it doesn't, or if it begins here."""
+    mine = {"python": platform.python_version(), "packages": provenance.packages(), "cpu": provenance.cpu(), "gpu": provenance.gpu()}
+    file = folder / "machine.json"
+    try:
+        with file.open("x") as new:
+            json.dump(mine, new)
+        return None
+    except FileExistsError:
+        pass
+    first = json.loads(file.read_text() or "{}")
+    if first == mine:
+        return None
+    names = [name for name in mine if first.get(name) != mine[name]]
+    seen = "; ".join(f"{name} {mine[name]}, there {first.get(name)}" for name in names if name != "packages")
+    return (
+        f"determinism=strict keeps its bits on one kind of machine, and {platform.node()} is another than the one that the study began "
+        f"on: {', '.join(names)} differ{'s' if len(names) == 1 else ''} ({seen}). Accepted: nodes of one kind, or determinism=seeded."
+    )
+
+
+def _node() -> str:
+    """Where this job runs: the machine's name, and Ray's name for its node (several can be on one machine)."""
+    ray = sys.modules.get("ray")
+    return platform.node() + (f" {ray.get_runtime_context().get_node_id()}" if ray is not None and ray.is_initialized() else "")
+
+
+def _ended(child: Process, order: work.Order) -> int:
+    """Give a process its order, wait for it, hand signals on to it; its exit status, negative for a signal that ended it."""
+    stopped: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        stopped.append(number)
+        child.send_signal(number)
+
+    with _handled(stop):
+        assert child.stdin is not None
+        try:
+            order.write(child.stdin)
+            child.stdin.close()
+        except BrokenPipeError:
+            pass
+        status = child.wait()
+    if stopped:
+        raise Stopped(128 + stopped[0])
+    return status
+
+
+@contextmanager
+def _handled(stop: Callable[[int, Any], None]) -> Iterator[None]:
+    ours = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stop) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def is_settled(task: Task, call: str) -> bool:
+    """Whether this call has come to an end with a task, good or bad."""
+    return _is_mine(task, call) and task.noted().get("status") != BEGUN
+
+
+def _is_mine(task: Task, call: str) -> bool:
+    return task.noted().get("call") == call
+
+
+def launcher_of(hydra: Any) -> str:
+    """The name of the chosen launcher; raises Refused if its package isn't installed."""
+    name = str(hydra.runtime.choices["hydra/launcher"])
+    package = str(hydra.launcher._target_).partition(".")[0] + "." + str(hydra.launcher._target_).split(".")[1]
+    try:
+        found = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        found = None
+    if found is None or (name == "ray" and importlib.util.find_spec("ray") is None):
+        raise Refused(f"hydra/launcher={name} needs a package that isn't installed ({package}). Next: make cluster")
+    return name
+
+
+def shares(config: DictConfig, hydra: Any, tasks: Sequence[Task]) -> list[list[Task]]:
+    """The tasks dealt into jobs for a launcher: so many a job as the config says, else evenly over joblib's workers, else one."""
+    size = config.study.per_job
+    if size is None and str(hydra.runtime.choices["hydra/launcher"]) == "joblib":
+        import joblib
+
+        workers = joblib.effective_n_jobs(hydra.launcher.n_jobs)
+        size = math.ceil(len(tasks) / workers)
+    size = size or 1
+    jobs = math.ceil(len(tasks) / size)
+    return [list(tasks[number::jobs]) for number in range(jobs)]  # dealt like cards: each job has some of the first ones
+
+
+def job(config: DictConfig) -> None:
+    """What each job of a launcher does: train its share. The task function that Hydra calls on whatever machine."""
+    call = str(config.study.call)
+    study = plan.study_of(config)
+    here([config], study.tasks(), call)
+
+
+def launched(run: Callable[[list[str]], None], argv: Iterable[str], parts: Sequence[Sequence[Task]], call: str) -> None:
+    """Hand the parts to the launcher that `argv` names. run: calls Hydra with `job` and these words."""
+    lists = ",".join("[" + ",".join(str(task.master) for task in part) + "]" for part in parts)
+    try:
+        run(["--multirun", *argv, f"study.seeds={lists}", f"study.call={call}", "hydra.hydra_logging.root.level=WARNING"])
+    except Refused:
+        raise
+    except Exception as error:  # whatever a launcher, or the cluster behind it, can do
+        log = parts[0][0].folder / "log.txt"
+        with log.open("a") as file:
+            file.write(traceback.format_exc())
+        last = traceback.format_exception_only(error)[-1].strip()
+        if not any(_is_mine(task, call) for part in parts for task in part):
+            raise Refused(f"The launcher could not start its jobs: {last}\nThe whole error is in {log}.") from error
+
+
+def new_call() -> str:
+    return uuid.uuid4().hex
+
+
+def tail(path: Path, lines: int = 15) -> str:
+    """The end of a log."""
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+__all__ = ["Early", "Process", "Stopped", "here", "is_settled", "job", "launched", "launcher_of", "new_call", "shares", "tail"]

@@ -1,0 +1,59 @@
+"""A study in MLflow: one parent whatever is asked for, its runs nested, the report brought up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def test_one_parent_for_all_that_is_asked_of_a_study(seedbed: Callable[..., Any], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    words = ["training.epochs=3", f"tracking.uri='{uri}'", "--json"]
+    alone = seedbed("train", *words, "seeds.master=2", "tracking=local")
+    assert alone.status == 0, alone.err
+    few = seedbed("repeat", *words, "study.n=3", "tracking=local")
+    assert (few.status, few.json["trained"]) == (0, 2), few.err
+    more = seedbed("repeat", *words, "study.n=5", "study.track_models=true", "tracking=local")
+    assert (more.status, more.json["trained"]) == (0, 2), more.err
+    assert "MLflow has not taken" not in few.err + more.err
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("seedbed").experiment_id])
+    (parent,) = [run for run in runs if "seedbed.parent_of" in run.data.tags]
+    nested = {run.data.params["seeds.master"]: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
+    assert sorted(nested) == ["1", "2", "3", "4", "5"]
+    assert len(runs) == 6
+    assert nested["2"].info.run_id == alone.json["mlflow_run_id"]  # trained before the study had it, and not sent again
+    assert parent.data.tags["seedbed.finished"] == "5 of 5"
+    assert parent.data.metrics["train_loss.n"] == 5
+    assert parent.data.metrics["train_loss.mean"] == more.json["metrics"]["train_loss"]["mean"]
+    assert more.json["sentence"] in parent.data.tags["mlflow.note.content"]
+    # what is sent of a nested run: everything but the picture, and the model if it is asked for
+    for master, files in (("1", set()), ("4", set())):
+        found = {Path(item.path).name for item in client.list_artifacts(nested[master].info.run_id, "record")}
+        assert found >= {"record.json", "config.yaml", "history.jsonl"} | files
+        assert "learning_curves.png" not in found
+        point = client.get_metric_history(nested[master].info.run_id, "loss")
+        assert [one.step for one in point] == [0, 1, 2]
+    assert not nested["1"].outputs.model_outputs
+    assert nested["4"].outputs.model_outputs
+
+
+def test_a_comparison_and_its_studies(seedbed: Callable[..., Any], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    words = ["model.hidden=[3]", "model.hidden=[4]", "--", "training.epochs=3", "study.n=6", "tracking=local", f"tracking.uri='{uri}'"]
+    done = seedbed("compare", *words, "--json")
+    assert done.status == 0, done.err
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("seedbed").experiment_id])
+    parents = {run.info.run_name: run for run in runs if "seedbed.parent_of" in run.data.tags}
+    assert len(parents) == 3
+    (name,) = [name for name in parents if name.startswith("compare")]
+    assert parents[name].data.tags["seedbed.sentence"] == done.json["sentence"]
+    assert {item.path for item in client.list_artifacts(parents[name].info.run_id)} >= {"differences.png", "pairs.csv"}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == 3 + 12
