@@ -1,6 +1,13 @@
-"""What seedbed costs, as ratios against bare Keras, side by side in one run: `make bench`, `make bench ARGS="--rounds 5"`.
+"""What seedbed costs, as ratios, side by side in one run: `make bench`, `make bench ARGS="--only a c --rounds 5"`.
 
 Machines are shared and noisy, so both sides take turns and medians are compared; this is a report, never a test.
+    run   one run against bare Keras: the whole command, and fit alone
+    a     repeat of the tutorial, 30 seeds, against 30 fresh processes of a bare script and against a loop in one process
+    b     the same for a CNN on digits
+    c     two joblib workers against one
+    d     strict against seeded against off, per step
+    e     the share of tracking and of recording in a run
+    f     how cost grows with seeds, epochs and model size
 """
 
 from __future__ import annotations
@@ -8,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,6 +36,39 @@ model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(10), keras.layer
 model.compile(loss="mean_squared_error", optimizer="adam")
 model.fit(pairs[:, :1], pairs[:, 1], epochs=100, batch_size=9, verbose=0)
 print(model.evaluate(pairs[:, :1], pairs[:, 1], verbose=0))
+"""
+
+# The tutorial's first answer as people write it: a new model for each seed, in one process.
+NAIVE = """
+import sys, keras, pandas as pd
+s = pd.Series([i / 10 for i in range(10)])
+pairs = pd.concat([s.shift(1), s], axis=1).dropna().to_numpy()
+for seed in range(1, int(sys.argv[1]) + 1):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(10), keras.layers.Dense(1)])
+    model.compile(loss="mean_squared_error", optimizer="adam")
+    model.fit(pairs[:, :1], pairs[:, 1], epochs=100, batch_size=9, verbose=0)
+    model.evaluate(pairs[:, :1], pairs[:, 1], verbose=0)
+print("done")
+"""
+
+# A loop over seeds with the same network, data, split and level as experiment=digits_cnn.
+NAIVE_CNN = """
+import sys
+from omegaconf import OmegaConf
+from seedbed.run import config, determinism, targets, training
+cfg = config.composed("experiment=digits_cnn", f"training.epochs={sys.argv[2]}")
+level = OmegaConf.to_container(cfg.determinism, resolve=True)
+determinism.apply(level)
+from seedbed.run import building
+for seed in range(1, int(sys.argv[1]) + 1):
+    cfg.seeds.master = seed
+    seeds = training.resolved_seeds(cfg, None)
+    data = training.prepared(cfg, targets.target(cfg.data.source, "data.source"), seeds, level)
+    model = building.build(cfg, seeds, data)
+    model.fit(*data.train, batch_size=32, epochs=cfg.training.epochs, validation_data=data.validation, verbose=0)
+    model.evaluate(*data.validation, verbose=0), model.evaluate(*data.test, verbose=0)
+print("done")
 """
 
 # The same network, data, split and level as experiment=digits_cnn, trained by model.fit alone.
@@ -50,12 +92,20 @@ print(time.perf_counter() - begun)
 """
 
 
-def bare(script: str, *words: str) -> str:
-    """Run a script in a fresh process at level strict; what it printed."""
-    strict = {"PYTHONHASHSEED": "0", "TF_DETERMINISTIC_OPS": "1", "TF_CUDNN_USE_AUTOTUNE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-              "TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": "tensorflow", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if words else {}  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", script, *words], env={**os.environ, **strict}, capture_output=True, text=True, check=True)
+def bare(script: str, *words: str, strict: bool = False) -> str:
+    """Run a script in a fresh process, at level strict if asked for; what it printed."""
+    level = {"PYTHONHASHSEED": "0", "TF_DETERMINISTIC_OPS": "1", "TF_CUDNN_USE_AUTOTUNE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+             "TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": "tensorflow", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if strict else {}  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", script, *words], env={**os.environ, **level}, capture_output=True, text=True, check=True)
     return done.stdout.split()[-1]
+
+
+def repeat(runs: Path, *words: str) -> dict[str, Any]:
+    """A study from the beginning, in the folder `runs`, whose store in MLflow is there already."""
+    for old in [*runs.glob("[0-9a-f]*/"), runs / "studies"]:
+        shutil.rmtree(old, ignore_errors=True)
+    command = [sys.executable, "-m", "seedbed", "repeat", f"runs='{runs}'", "--json", *words]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 
 def seedbed(runs: Path, *words: str) -> dict[str, object]:
@@ -77,33 +127,114 @@ def compared(name: str, rounds: int, ours: Callable[[], float], theirs: Callable
     print(f"{name:58} {ratio:5.2f}   goal at most {goal:.2f}   (rounds: {single})", flush=True)
 
 
+def one_run(runs: Path, options: argparse.Namespace) -> None:
+    def cnn(key: str) -> Callable[[], float]:
+        def once() -> float:
+            words = ["experiment=digits_cnn", f"training.epochs={options.epochs}", "checkpoint.every_seconds=2"]
+            timing = json.loads((Path(str(seedbed(runs, *words)["record"])) / "record.json").read_text())["timing"]
+            return timing["fit_seconds"] + (timing["after_fit_seconds"] if key == "all" else 0)
+
+        return once
+
+    fit = lambda: float(bare(CNN, str(ROOT / "conf"), str(options.epochs), strict=True))  # noqa: E731
+    whole, script = (lambda: timed(lambda: seedbed(runs))), (lambda: timed(lambda: bare(TUTORIAL)))
+    compared("tutorial: the whole command / a bare script", options.rounds, whole, script, 1.3)
+    compared("digits CNN: fit, epochs recorded, checkpoints / model.fit", options.rounds, cnn("fit"), fit, 1.05)
+    compared("  the same, evaluation, digests and model file too", options.rounds, cnn("all"), fit, 1.05)
+
+
+def faster(name: str, ratios: list[float], goal: str) -> None:
+    single = "  ".join(f"{ratio:.1f}" for ratio in ratios)
+    print(f"{name:66} {statistics.median(ratios):6.1f}   {goal}   (rounds: {single})", flush=True)
+
+
+def tutorial_study(runs: Path, options: argparse.Namespace) -> None:
+    seeds, sample = 30, 10
+    repeat(runs, "study.n=2")  # the store
+    processes, loop, limit = [], [], []
+    for _ in range(options.rounds):
+        script = statistics.median(timed(lambda: bare(TUTORIAL)) for _ in range(3))
+        ours = timed(lambda: repeat(runs, f"study.n={seeds}"))
+        few, many = timed(lambda: bare(NAIVE, "1")), timed(lambda: bare(NAIVE, str(sample)))
+        start = timed(lambda: bare("import tensorflow, keras; print(1)"))
+        # 30 processes by the median of 3; the loop over 30 by those over 1 and over 10
+        processes.append(seeds * script / ours)
+        loop.append((few + (many - few) * (seeds - 1) / (sample - 1)) / ours)
+        times = [json.loads((path / "record.json").read_text())["timing"] for path in runs.glob("[0-9a-f]*/")]
+        limit.append((start + seeds * statistics.median(t["fit_seconds"] for t in times)) / ours)
+    faster("a  tutorial, 30 seeds: 30 bare processes / repeat, tracking and all", processes, "goal at least 25")
+    faster("   a loop that builds, compiles, fits in one process / repeat", loop, "goal at least 10")
+    faster("   one start plus 30 times the arithmetic / repeat", limit, "the limit is 1")
+    alone = {seed: seedbed(runs, f"seeds.master={seed}", "tracking=none")["agrees"] for seed in (1, 17, 30)}
+    print(f"   the digests of seeds {', '.join(map(str, alone))} trained alone: {'equal' if all(alone.values()) else 'OTHERS'}", flush=True)
+
+
+def cnn_study(runs: Path, options: argparse.Namespace) -> None:
+    loop = []
+    for _ in range(options.rounds):
+        ours = timed(lambda: repeat(runs, "experiment=digits_cnn", "training.epochs=5", "study.n=10"))
+        loop.append(timed(lambda: bare(NAIVE_CNN, "10", "5", strict=True)) / ours)
+    faster("b  digits CNN, 10 seeds, 5 epochs: a loop in one process / repeat", loop, "goal at least 1")
+
+
+def two_workers(runs: Path, options: argparse.Namespace) -> None:
+    ratios, words = [], ["experiment=digits_cnn", "model.filters=[64,128]", "training.epochs=150", "study.n=6", "hydra/launcher=joblib"]
+    for _ in range(options.rounds):
+        one = timed(lambda: repeat(runs, *words, "hydra.launcher.n_jobs=1"))
+        ratios.append(one / timed(lambda: repeat(runs, *words, "hydra.launcher.n_jobs=2")))
+    faster("c  a larger CNN, 6 seeds of 10 s: one joblib worker / two", ratios, "goal at least 1.7")
+
+
+def levels(runs: Path, options: argparse.Namespace) -> None:
+    for model in ("mlp", "cnn", "gru", "transformer"):
+        seconds: dict[str, list[float]] = {"strict": [], "seeded": [], "off": []}
+        for _ in range(options.rounds):
+            for level, found in seconds.items():
+                record = seedbed(runs, "data=digits", f"model={model}", "training.epochs=12", f"determinism={level}", "tracking=none")
+                rows = [json.loads(line)["time"] for line in (Path(str(record["record"])) / "history.jsonl").read_text().splitlines()]
+                found.append((rows[-1] - rows[1]) / (len(rows) - 2))  # the first epochs pay for tracing
+        medians = {level: statistics.median(found) for level, found in seconds.items()}
+        print(f"d  {model:12} a step at strict / seeded {medians['strict'] / medians['seeded']:5.2f}   strict / off {medians['strict'] / medians['off']:5.2f}",
+              flush=True)  # fmt: skip
+
+
+def shares(runs: Path, options: argparse.Namespace) -> None:
+    compared("e  tutorial: the whole command with tracking / tracking=none", options.rounds, lambda: timed(lambda: seedbed(runs)),
+             lambda: timed(lambda: seedbed(runs, "tracking=none")), 1.1)  # fmt: skip
+    with_, without = [], []
+    for _ in range(options.rounds):
+        with_.append(timed(lambda: repeat(runs, "study.n=30")))
+        without.append(timed(lambda: repeat(runs, "study.n=30", "tracking=none")))
+    print(f"   30 seeds of it with tracking / tracking=none {statistics.median(with_) / statistics.median(without):26.2f}", flush=True)
+    times = [json.loads((path / "record.json").read_text())["timing"] for path in runs.glob("[0-9a-f]*/")]
+    share = statistics.median(1 - (t["fit_seconds"] + t["after_fit_seconds"]) / t["seconds"] for t in times)
+    print(f"   of each of these runs, building the model and keeping the record {100 * share:5.0f} %", flush=True)
+
+
+def growth(runs: Path, options: argparse.Namespace) -> None:
+    series = {
+        "seeds (10, 30, 100)": [[f"study.n={n}"] for n in (10, 30, 100)],
+        "epochs (100, 300, 1000), 10 seeds": [["study.n=10", f"training.epochs={n}"] for n in (100, 300, 1000)],
+        "units (10, 100, 1000), 10 seeds": [["study.n=10", f"model.hidden=[{n}]"] for n in (10, 100, 1000)],
+    }
+    for name, jobs in series.items():
+        times = [statistics.median(timed(lambda job=job: repeat(runs, *job)) for _ in range(options.rounds)) for job in jobs]
+        print(f"f  {name:40} " + "  ".join(f"{one / times[0]:5.2f}" for one in times), flush=True)
+
+
+PARTS = {"run": one_run, "a": tutorial_study, "b": cnn_study, "c": two_workers, "d": levels, "e": shares, "f": growth}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        runs = Path(folder)
-
-        def cnn(key: str) -> Callable[[], float]:
-            def once() -> float:
-                words = ["experiment=digits_cnn", f"training.epochs={options.epochs}", "checkpoint.every_seconds=2"]
-                timing = json.loads((Path(str(seedbed(runs, *words)["record"])) / "record.json").read_text())["timing"]
-                return timing["fit_seconds"] + (timing["after_fit_seconds"] if key == "all" else 0)
-
-            return once
-
-        fit = lambda: float(bare(CNN, str(ROOT / "conf"), str(options.epochs)))  # noqa: E731
-        print("ratios, medians over rounds; below 1 is faster than bare Keras")
-        compared(
-            "tutorial: the whole command / a bare script",
-            options.rounds,
-            lambda: timed(lambda: seedbed(runs)),
-            lambda: timed(lambda: bare(TUTORIAL)),
-            1.3,
-        )
-        compared("digits CNN: fit, epochs recorded, checkpoints / model.fit", options.rounds, cnn("fit"), fit, 1.05)
-        compared("  the same, evaluation, digests and model file too", options.rounds, cnn("all"), fit, 1.05)
+    print("ratios, medians over rounds, both sides in turns; an idle machine gives steadier ones")
+    for part in options.only:
+        with tempfile.TemporaryDirectory() as folder:
+            PARTS[part](Path(folder), options)
 
 
 if __name__ == "__main__":
