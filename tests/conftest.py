@@ -117,6 +117,21 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
     return write
 
 
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of pictures by class, written from scikit-learn's digits."""
+    import tensorflow as tf
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for i in range(60):
+        folder = tmp_path / "pictures" / f"class {digits.target[i] % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image = tf.constant(digits.images[i][..., None] * 15, tf.uint8)
+        (folder / f"{i:03d}.png").write_bytes(tf.io.encode_png(image).numpy())
+    return tmp_path / "pictures"
+
+
 def batches_of(*values: float) -> Any:
     """A ready-made pipeline of (value, value), two a batch."""
     import tensorflow as tf

@@ -115,12 +115,8 @@ def _child(hydra: Any, argv: list[str]) -> int:
         if number == signal.SIGTERM:
             job.send_signal(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with process.signals_to(stop):
         code = job.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if stopped:
         raise SystemExit(128 + stopped[0])  # the jobs after this one are not begun
     return code if code >= 0 else 128 - code

@@ -29,11 +29,7 @@ def following(tracking: Any, runs: str, said: Callable[[str], None]) -> Iterator
     def tell(path: Any) -> None:
         nonlocal told
         told = path
-        try:
-            follower.stdin.write(f"{path}\n")  # type: ignore[union-attr]
-            follower.stdin.flush()  # type: ignore[union-attr]
-        except BrokenPipeError:
-            said(f"Tracking ended early; see {log}. The record is complete all the same: `seedbed sync` sends it.")
+        _tell(follower, str(path), log, said)
 
     try:
         yield tell
@@ -62,11 +58,7 @@ def following_studies(tracking: Any, runs: str, said: Callable[[str], None]) -> 
     def tell(told: dict[str, Any]) -> None:
         nonlocal seeds
         seeds += len(told.get("masters", ()))
-        try:
-            follower.stdin.write(json.dumps(told) + "\n")  # type: ignore[union-attr]
-            follower.stdin.flush()  # type: ignore[union-attr]
-        except BrokenPipeError:
-            said(f"Tracking ended early; see {log}. The records are complete all the same: `seedbed sync` sends them.")
+        _tell(follower, json.dumps(told), log, said)
 
     try:
         yield tell
@@ -91,6 +83,14 @@ def _started(how: str, tracking: Any, runs: str) -> tuple[subprocess.Popen[str],
             preexec_fn=partial(os.nice, 10),  # after whoever trains
         )  # fmt: skip
     return follower, log
+
+
+def _tell(follower: subprocess.Popen[str], line: str, log: Path, said: Callable[[str], None]) -> None:
+    try:
+        follower.stdin.write(f"{line}\n")  # type: ignore[union-attr]
+        follower.stdin.flush()  # type: ignore[union-attr]
+    except BrokenPipeError:
+        said(f"Tracking ended early; see {log}. What is recorded is complete all the same: `seedbed sync` sends it.")
 
 
 def _wait_for(follower: subprocess.Popen[str], tracking: Any, said: Callable[[str], None], more: float = 0) -> None:

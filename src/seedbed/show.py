@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from seedbed import notes, project_root
+from seedbed.printed import lines
 from seedbed.run.record import Record
 
 
@@ -57,7 +57,7 @@ def run(record: Record, uri: str | None, sent: dict[str, Any], overrides: Sequen
     else:
         rows.append(("tracked", f"not yet: {sent.get('error') or 'MLflow is still busy'}; nothing is lost, `seedbed sync` sends it"))
     rows.append(("next", _next(record, overrides)))
-    _print(rows)
+    lines(rows)
     failure(record)
 
 
@@ -91,15 +91,7 @@ def health(report: dict[str, Any]) -> None:
         levels.add_row(name, "yes" if verdict["kept"] else "no", "\n".join(verdict["why"]))
     console.print(levels)
     console.print()
-    _print([(name, _words(value)) for name, value in report["provenance"].items()])
-
-
-def _print(rows: list[tuple[str, str]]) -> None:
-    """Names and values, a line each and never broken: a path can be copied."""
-    width = max(len(name) for name, _ in rows) + 2
-    console = Console(soft_wrap=True, highlight=False)
-    for name, value in rows:
-        console.print(Text(name.ljust(width), style="bold") + Text(value))
+    lines([(name, _words(value)) for name, value in report["provenance"].items()])
 
 
 def _words(value: Any) -> str:

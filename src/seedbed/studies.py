@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def repeat(argv: list[str]) -> int:
     """`seedbed repeat`: one config over many seeds."""
     if "--worker" in argv:
-        if "--eager" in argv:
-            import tensorflow  # noqa: F401
+        import tensorflow  # noqa: F401  (first: whoever started this process is still working out what it is to train)
+
         from seedbed.study import work
 
         leave(work.main())
@@ -69,20 +69,9 @@ def compare(argv: list[str]) -> int:
         configs = {name: found[0] for name, found in composed.items() if found}
         comparing.check(configs)
         config, hydra = next(found for found in composed.values() if found)
-        with follower.following_studies(config.tracking, config.runs, _say) as tell:
-            asked = [(configs[name], [*words, *common]) for name, words in sides.items()]
-            results = dict(zip(sides, _run(asked, hydra, tell), strict=True))
-            if stopped := next((result.stopped for result in results.values() if result.stopped), None):
-                return stopped
-            found = comparing.compared(results, config, argv)
-            comparing.write(found)
-            tell({"report": str(found.path)})
-    if as_json:
-        print(json.dumps(comparing.as_json(found)), flush=True)
-    else:
-        from seedbed.study import show
-
-        show.compare(found)
+        asked = {name: (configs[name], [*words, *common]) for name, words in sides.items()}
+        found = _concluded(asked, hydra, lambda results: comparing.compared(results, config, argv), comparing.write)
+    _print(found, comparing.as_json if as_json else None, "compare")
     return 1 if found.missing or (strict and not found.best_is_first) else 0
 
 
@@ -96,25 +85,38 @@ def variance(argv: list[str]) -> int:
         if composed is None:
             return 0
         config, hydra = composed
-        asked = []
+        asked: dict[str | None, tuple[Any, list[str]]] = {}
         for stream in (None, *varying.streams(config)):
             one = copy.deepcopy(config)
             one.study.vary = stream
-            asked.append((one, [*argv, *([f"study.vary={stream}"] if stream else [])]))
-        with follower.following_studies(config.tracking, config.runs, _say) as tell:
-            results = {one.study.vary: result for (one, _), result in zip(asked, _run(asked, hydra, tell), strict=True)}
-            if stopped := next((result.stopped for result in results.values() if result.stopped), None):
-                return stopped
-            found = varying.split(results, config, argv)
-            varying.write(found)
-            tell({"report": str(found.path)})
-    if as_json:
-        print(json.dumps(varying.as_json(found)), flush=True)
+            asked[stream] = one, [*argv, *([f"study.vary={stream}"] if stream else [])]
+        found = _concluded(asked, hydra, lambda results: varying.split(results, config, argv), varying.write)
+    _print(found, varying.as_json if as_json else None, "variance")
+    return 0 if found.complete else 1
+
+
+def _concluded(
+    asked: Mapping[Any, tuple[Any, list[str]]], hydra: Any, conclude: Callable[[dict[Any, Result]], Any], write: Callable[[Any], None]
+) -> Any:
+    """Run several studies, and write and track what `conclude` makes of their results, by the names of `asked`."""
+    config = next(iter(asked.values()))[0]
+    with follower.following_studies(config.tracking, config.runs, _say) as tell:
+        results = dict(zip(asked, _run(list(asked.values()), hydra, tell), strict=True))
+        if stopped := next((result.stopped for result in results.values() if result.stopped), None):
+            raise SystemExit(stopped)
+        found = conclude(results)
+        write(found)
+        tell({"report": str(found.path)})
+    return found
+
+
+def _print(found: Any, as_json: Callable[[Any], dict[str, Any]] | None, verb: str) -> None:
+    if as_json is not None:
+        print(json.dumps(as_json(found)), flush=True)
     else:
         from seedbed.study import show
 
-        show.variance(found)
-    return 0 if found.complete else 1
+        {"compare": show.compare, "variance": show.variance}[verb](found)
 
 
 def _composed(argv: list[str], verb: str) -> tuple[Any, Any] | None:

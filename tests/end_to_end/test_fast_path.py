@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OUTSIDE, QUIET, ROOT, STRICT, data_config
+from conftest import data_config
+from end_to_end.driver import MODELS, trained
 
-MODELS = {
-    "mlp": ["model=mlp", "model.dropout=0.2", "model.batch_normalization=true"],
-    "cnn": ["model=cnn", "model.augment=true"],
-    "gru": ["model=gru"],
-    "transformer": ["model=transformer"],
-}
 EARLY = "+training.callbacks.early={_target_: keras.callbacks.EarlyStopping, patience: 0, min_delta: 1, restore_best_weights: true}"
 PLATEAU = "+training.callbacks.plateau={_target_: keras.callbacks.ReduceLROnPlateau, patience: 0, factor: 0.5, monitor: loss, min_delta: 9}"
 JOBS = {
@@ -32,35 +25,7 @@ JOBS = {
     "momentum": ["data=digits", "training.epochs=2", "optimizer=sgd", "model.batch_normalization=true"],
     "checkpoints": ["data=digits", "training.epochs=5", "model.dropout=0.5", "checkpoint.every_epochs=2"],
 }
-# What is not the arrays' own loop goes through `fit`; what a ready-made stream is read from is made anew, the model is not.
 SEEDS = (1, 2, 3)
-
-# Trains each job with each seed in one process: {job: [[digests, engine, what wasn't shared, why the process is worn] by seed]}.
-DRIVER = """
-import json, sys
-from hydra import compose, initialize_config_dir
-from seedbed.run import config, training
-from seedbed.run.session import Session
-jobs, conf, runs, many, seeds = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "many", json.loads(sys.argv[5])
-config.register()
-found = {}
-with initialize_config_dir(conf, version_base="1.3"):
-    for name, words in jobs.items():
-        session = Session(many)
-        for seed in seeds:
-            composed = compose("train", [*words, "tracking=none", f"runs='{runs}/{name}'", f"seeds.master={seed}"])
-            record = training.run(composed, session=session)
-            found.setdefault(name, []).append([record.digests, record.content["engine"], record.content["not_shared"], session.worn])
-print(json.dumps(found))
-"""
-
-
-def trained(jobs: dict[str, list[str]], folder: Path, way: str, seeds: tuple[int, ...] = SEEDS, **env: str) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-c", DRIVER, json.dumps(jobs), str(ROOT / "conf"), str(folder / "runs"), way, json.dumps(seeds)]
-    done = subprocess.run(words, env={**OUTSIDE, **STRICT, **QUIET, **env}, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def digests(found: list[Any]) -> list[str]:
@@ -68,7 +33,7 @@ def digests(found: list[Any]) -> list[str]:
 
 
 def test_shared_runs_have_the_digests_of_fresh_ones(seedbed: Callable[..., Any], tmp_path: Path) -> None:
-    shared = trained(JOBS, tmp_path / "shared", "many")
+    shared = trained(JOBS, tmp_path / "shared", "many", SEEDS)
     plain = trained(dict(reversed(JOBS.items())), tmp_path / "plain", "alone", tuple(reversed(SEEDS)), TZ="Asia/Kathmandu")
     for name in JOBS:
         assert digests(shared[name]) == digests(plain[name])[::-1], name
@@ -80,26 +45,12 @@ def test_shared_runs_have_the_digests_of_fresh_ones(seedbed: Callable[..., Any],
 
 
 def test_what_is_shared_and_what_was_used_is_in_the_record(tmp_path: Path) -> None:
-    found = trained({name: JOBS[name] for name in ("mlp arrays", "cnn tf_data", "callbacks")}, tmp_path, "many")
+    found = trained({name: JOBS[name] for name in ("mlp arrays", "cnn tf_data", "callbacks")}, tmp_path, "many", SEEDS)
     for name, engine in (("mlp arrays", "loop"), ("cnn tf_data", "fit"), ("callbacks", "loop")):
         first, *others = found[name]
         assert set(first[2]) == {"data", "model"}  # the first of a process makes everything
         assert [(other[1], other[2]) for other in others] == [(engine, {})] * 2
         assert {one[3] for one in found[name]} == {None}
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    import tensorflow as tf
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    for i in range(40):
-        folder = tmp_path / "pictures" / f"class {digits.target[i] % 3}"
-        folder.mkdir(parents=True, exist_ok=True)
-        image = tf.constant(digits.images[i][..., None] * 15, tf.uint8)
-        (folder / f"{i:03d}.png").write_bytes(tf.io.encode_png(image).numpy())
-    return tmp_path / "pictures"
 
 
 def test_pictures_with_augmentation_and_tables(tmp_path: Path, pictures: Path) -> None:
@@ -109,7 +60,7 @@ def test_pictures_with_augmentation_and_tables(tmp_path: Path, pictures: Path) -
         "images": [*source, "model=cnn", "training.epochs=2"],
         "csv": ["data=csv", f"data.source.path='{tmp_path}/table.csv'", "data.source.target=y", "training.epochs=2"],
     }
-    shared = trained(jobs, tmp_path / "shared", "many")
+    shared = trained(jobs, tmp_path / "shared", "many", SEEDS)
     for name in jobs:
         plain = {seed: trained({name: jobs[name]}, tmp_path / f"{name} {seed}", "alone", (seed,))[name][0][0] for seed in SEEDS[1:]}
         assert [one[0] for one in shared[name][1:]] == list(plain.values()), name

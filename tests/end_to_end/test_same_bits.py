@@ -11,15 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-from conftest import OUTSIDE, QUIET, ROOT, STRICT, data_config
+from conftest import OUTSIDE, data_config
+from end_to_end.driver import MODELS, trained
 
-MODELS = {
-    "mlp": ["model=mlp", "model.dropout=0.2", "model.batch_normalization=true"],
-    "cnn": ["model=cnn", "model.augment=true"],
-    "gru": ["model=gru"],
-    "transformer": ["model=transformer"],
-}
 INPUTS = ["arrays", "tf_data", "py_dataset"]
 JOBS = {
     f"{model} {kind}": ["data=digits", "training.epochs=1", *words, f"data.input={kind}"]
@@ -27,29 +21,10 @@ JOBS = {
     for kind in INPUTS
 }
 
-# Trains many jobs in one process, which was started with the level's environment: {name: digests}.
-DRIVER = """
-import json, sys
-from pathlib import Path
-from hydra import compose, initialize_config_dir
-from seedbed.run import config, training
-jobs, conf, runs = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
-config.register()
-digests = {}
-with initialize_config_dir(conf, version_base="1.3"):
-    for name, words in jobs.items():
-        composed = compose("train", [*words, "tracking=none", f"runs='{runs}/{name}'"])
-        digests[name] = training.run(composed).digests
-print(json.dumps(digests))
-"""
-
 
 def train_all(jobs: dict[str, list[str]], folder: Path, **env: str) -> dict[str, Any]:
-    folder.mkdir()
-    words = [sys.executable, "-c", DRIVER, json.dumps(jobs), str(ROOT / "conf"), str(folder / "runs")]
-    done = subprocess.run(words, env={**OUTSIDE, **STRICT, **QUIET, **env}, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    """The digests of each job, all trained in one process, each for itself."""
+    return {name: found[0][0] for name, found in trained(jobs, folder, "alone", **env).items()}
 
 
 @contextmanager
@@ -62,21 +37,6 @@ def load() -> Iterator[None]:
         for process in busy:
             process.kill()
             process.wait()
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of pictures by class, written from scikit-learn's digits."""
-    import tensorflow as tf
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    for i in range(60):
-        folder = tmp_path / "pictures" / f"class {digits.target[i] % 3}"
-        folder.mkdir(parents=True, exist_ok=True)
-        image = tf.constant(digits.images[i][..., None] * 15, tf.uint8)
-        (folder / f"{i:03d}.png").write_bytes(tf.io.encode_png(image).numpy())
-    return tmp_path / "pictures"
 
 
 def test_every_model_and_input_in_fresh_processes(seedbed: Callable[..., Any], tmp_path: Path, pictures: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from seedbed.run import alike
+from seedbed.run import alike, session
 
 
 class Constant(keras.layers.Layer):
@@ -37,7 +37,7 @@ def built(seed: int, *layers: Any) -> Any:
 
 
 def made_of(model: Any) -> str:
-    return alike.made_of(model, alike.TRAINING)
+    return alike.made_of(model)
 
 
 def test_weights_and_seeds_are_not_what_a_model_is_made_of() -> None:
@@ -82,7 +82,7 @@ def test_training_leaves_what_a_model_is_made_of_only_where_it_is_said() -> None
     model.evaluate(np.ones((4, 3)), np.ones((4, 1)), verbose=0)
     model.predict(np.ones((4, 3)), verbose=0)
     new = {name for name in vars(model) if name not in vars(fresh)}
-    assert {name for name in new if not name.startswith("_")} <= alike.TRAINING, new
+    assert {name for name in new if not name.startswith("_")} <= session.TRAINING, new
 
 
 MODULE = """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from seedbed.run import building, inputs, loop, targets, training
+from seedbed.run import building, inputs, looking, loop, targets, training
 
 MODELS = {
     "mlp": ["model=mlp", "model.dropout=0.2", "model.batch_normalization=true", "model.activation=relu"],
@@ -161,7 +161,7 @@ def test_state_that_no_checkpoint_holds_is_found(
     config: Callable[..., Any], plugin: Callable[..., Any], layer: str, hidden: str | None
 ) -> None:
     model, batch = model_with(layer, config, plugin)
-    found = loop.hidden_state(model, batch)
+    found = looking.hidden_state(model, batch)
     assert (found is None) == (hidden is None), found
     assert hidden is None or hidden in found
 

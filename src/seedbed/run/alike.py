@@ -24,13 +24,6 @@ import numpy as np
 # A seed that Keras's own objects were given or have drawn; it decides values of variables and nothing else.
 SEEDS = frozenset({"seed", "_init_seed", "_initial_seed"})
 
-# What Keras 3.15 sets on a model while it is trained, evaluated and saved; a test holds the list against the real thing.
-TRAINING = frozenset({
-    "history", "stop_training", "stop_evaluating", "stop_predicting", "train_function", "test_function", "predict_function",
-    "_called", "_assert_compile_called", "_compile_metrics", "_loss_tracker", "_train_counter", "_test_counter", "_predict_counter",
-    "steps_per_execution", "_steps_per_execution", "_distribute_strategy", "_callbacks", "_losses_override",
-})  # fmt: skip
-
 # Keras's and (`_self_…`) TensorFlow's own book-keeping of what an object holds, by `id`.
 BOOKS = frozenset({"_tracker", "_trainable_variables_indices", "_nodes"})
 
@@ -45,13 +38,10 @@ class Unseen(Exception):
     """Something whose state can't be looked into; the message names it."""
 
 
-def made_of(value: Any, without: Iterable[str] = ()) -> str:
-    """sha256 of what `value` is made of; raises Unseen.
-
-    without: attributes of `value` itself that don't count.
-    """
+def made_of(value: Any, place: str = "") -> str:
+    """sha256 of what `value`, which is called `place` in messages, is made of; raises Unseen."""
     walk = _Walk()
-    walk.attributes(value, frozenset(without), "")
+    walk.take(value, place)
     return walk.digest.hexdigest()
 
 
@@ -122,7 +112,7 @@ class _Walk:
                 self.take(item, f"{place}[{key!r}]")
             return None
         if isinstance(value, set | frozenset):
-            return self.step("set", *sorted(f"{type(item).__name__} {made_of_plain(item, place)}" for item in value))
+            return self.step("set", *sorted(f"{type(item).__name__} {made_of(item, place)}" for item in value))
         if isinstance(value, list | tuple) or kind.__name__ == "deque":
             self.step("items", kind.__qualname__, len(value))
             for number, item in enumerate(list(value)):
@@ -236,12 +226,6 @@ class _Walk:
             if name not in ("__dict__", "__weakref__", "__doc__", "__module__", "__abstractmethods__", "_abc_impl", "__annotations__"):
                 self.step(name)
                 self.take(item, f"{place}.{name}")
-
-
-def made_of_plain(value: Any, place: str) -> str:
-    walk = _Walk()
-    walk.take(value, place)
-    return walk.digest.hexdigest()
 
 
 def _names(slots: Any) -> Iterable[str]:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, digest, inputs, loop
+from seedbed.run import determinism, digest, inputs, looking
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
 from seedbed.run.record import Record
@@ -48,7 +48,7 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
             if can_be_called(model):
                 model(data_sets.mapped(tf.convert_to_tensor, batch[0]), training=False)
             else:
-                loop.traced(model, batch)
+                looking.traced(model, batch)
                 model.built = True
         model.optimizer.build(model.trainable_variables)
     if training.jit_compile:

@@ -117,36 +117,9 @@ def is_ready_made(part: Any) -> bool:
 
 
 @contextmanager
-def at_level(apply_level: Callable[[], None]) -> Iterator[None]:
-    """Import modules of the user's that may use TensorFlow at once (a variable at a module's top): the level is applied as soon as
-    TensorFlow is there, before its first operation."""
-
-    @contextmanager
-    def importing() -> Iterator[None]:
-        yield
-        apply_level()
-
-    if "tensorflow" in sys.modules:
-        apply_level()
-    quiet.install()
-    quiet.AROUND.append(importing)
-    try:
-        yield
-    finally:
-        quiet.AROUND.remove(importing)
-
-
-def load(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callable[[], None]) -> DataSet:
-    """What the data function returns, as a DataSet of checked parts; the same for the same seeds.
-
-    `call` runs with Python's, NumPy's and TensorFlow's global generators seeded (streams `python`, `numpy`, and a child
-    of `shuffle` and `augment`). TensorFlow costs seconds to import, so that is left to the call: if it does, the level is
-    applied as soon as TensorFlow is there, before its first operation.
-    """
-
-    def ready() -> None:
-        apply_level()
-        sys.modules["tensorflow"].random.set_seed(streams.words(seeds["shuffle"], seeds["augment"])[0])
+def at_level(ready: Callable[[], None]) -> Iterator[None]:
+    """Let code of the user's import TensorFlow, whenever it does (it costs seconds, so that is left to it): `ready` is called as soon
+    as TensorFlow is there, before its first operation. What the import draws from the global generators doesn't count."""
 
     @contextmanager
     def importing() -> Iterator[None]:
@@ -160,12 +133,26 @@ def load(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callabl
     quiet.install()
     quiet.AROUND.append(importing)
     try:
-        with streams.global_generators(seeds["python"], seeds["numpy"]):
-            before = streams.state_hash()
-            found = _as_data_set(call())
-            return replace(found, drawn=streams.state_hash() != before)
+        yield
     finally:
         quiet.AROUND.remove(importing)
+
+
+def load(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callable[[], None]) -> DataSet:
+    """What the data function returns, as a DataSet of checked parts; the same for the same seeds.
+
+    `call` runs with Python's, NumPy's and TensorFlow's global generators seeded (streams `python`, `numpy`, and a child
+    of `shuffle` and `augment`).
+    """
+
+    def ready() -> None:
+        apply_level()
+        sys.modules["tensorflow"].random.set_seed(streams.words(seeds["shuffle"], seeds["augment"])[0])
+
+    with at_level(ready), streams.global_generators(seeds["python"], seeds["numpy"]):
+        before = streams.state_hash()
+        found = _as_data_set(call())
+        return replace(found, drawn=streams.state_hash() != before)
 
 
 def _as_data_set(result: Any) -> DataSet:

@@ -19,7 +19,7 @@ import tensorflow as tf
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import building, checkpoint, determinism, digest, inputs, loop, record, recorder
+from seedbed.run import building, checkpoint, determinism, digest, inputs, looking, loop, record, recorder
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
@@ -197,7 +197,7 @@ def _resumable(found: Record, model: Any, config: DictConfig, data: DataSet, sai
         said(f"{line}; the one before it is used." if state else f"{line}; training starts from the beginning.")
     if state is None:
         return None
-    hidden = loop.hidden_state(model, inputs.first_batch(data.train, config.training.batch_size)) or inputs.hidden_state(data)
+    hidden = looking.hidden_state(model, inputs.first_batch(data.train, config.training.batch_size)) or inputs.hidden_state(data)
     if hidden:
         said(f"This run keeps state that no checkpoint holds ({hidden}): training starts from the beginning.")
         shutil.rmtree(folder)

@@ -8,9 +8,12 @@ the standard library alone, so that nothing heavy has been imported when it deci
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from seedbed import Refused
 
@@ -54,6 +57,18 @@ DECIDE_BITS = (
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
 )
+
+
+@contextmanager
+def signals_to(stop: Callable[[int, Any], None]) -> Iterator[None]:
+    """Hand SIGTERM and Ctrl-C to `stop` meanwhile; elsewhere than in the main thread, where Python can't, nothing."""
+    ours = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stop) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def differing(needed: Mapping[str, str | None], environ: Mapping[str, str] | None = None) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from omegaconf import DictConfig
 
-from seedbed.run import checkpoint
+from seedbed.run import checkpoint, process
 from seedbed.run.record import Record
 from seedbed.run.state import CannotSave, made_of
 
@@ -133,13 +133,10 @@ def stopping(recorder: Recorder) -> Iterator[None]:
             raise KeyboardInterrupt
         recorder.stop_signal = number
 
-    ours = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, stop) for number in ours}
     try:
-        yield
+        with process.signals_to(stop):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if recorder.bar:
             recorder.bar.close()
 

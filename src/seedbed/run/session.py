@@ -21,6 +21,12 @@ from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
 
+# What Keras 3.15 sets on a model while it is trained, evaluated and saved; a test holds the list against the real thing.
+TRAINING = frozenset({
+    "history", "stop_training", "stop_evaluating", "stop_predicting", "train_function", "test_function", "predict_function",
+    "steps_per_execution",
+})  # fmt: skip
+
 
 @dataclass
 class Shared:
@@ -185,19 +191,19 @@ class Session:
 
     def _judged(self, old: Shared, batch: Callable[[], Any]) -> str | None:
         """Why a model can't be used again; None if it can."""
-        from seedbed.run import loop
+        from seedbed.run import looking
 
         if not old.judged:
             old.judged = True
             if len(_values(old.model)) != len(old.values):
                 old.obstacle = old.obstacle or "training has added variables to it"
-            if hidden := loop.hidden_state(old.model, batch()):
+            if hidden := looking.hidden_state(old.model, batch()):
                 old.obstacle = old.obstacle or f"it keeps state that can't be set back ({hidden})"
         return old.obstacle
 
     def _made_of(self, fresh: Any) -> str:
         try:
-            return alike.made_of(fresh, alike.TRAINING)
+            return alike.made_of(fresh)
         except alike.Unseen as error:
             return f"{id(fresh)}: what {error}, holds can't be seen"  # like no other
 
@@ -227,11 +233,11 @@ def _plain(model: Any) -> dict[str, str]:
     found = {}
     for number, layer in enumerate(model._flatten_layers()):
         for name, value in vars(layer).items():
-            if name in alike.TRAINING or name.startswith("_"):
+            if name in TRAINING or name.startswith("_"):
                 continue
             if isinstance(value, bool | int | float | str | None):
                 found[f"{number}.{name}"] = repr(value)
             elif type(layer).__module__.partition(".")[0] != "keras" and isinstance(value, list | dict | set | tuple):
-                found[f"{number}.{name}"] = alike.made_of_plain(value, name)
+                found[f"{number}.{name}"] = alike.made_of(value, name)
         found[f"{number}.trainable"] = str(layer.trainable)
     return found

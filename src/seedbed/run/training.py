@@ -209,10 +209,13 @@ def code_of(config: DictConfig) -> dict[str, str]:
     return provenance.code(targets.names(OmegaConf.to_container(config, resolve=True)))
 
 
-def study_of(config: DictConfig) -> str:
-    """The hash that all runs have in common that differ from `config` in seeds alone, whatever machine they are trained on."""
+def study_of(config: DictConfig, code: Mapping[str, str] | None = None) -> str:
+    """The hash that all runs have in common that differ from `config` in seeds alone, whatever machine they are trained on.
+
+    code: `code_of` the config, where it is known.
+    """
     plain = configs.without_environment(config, stamped=True)
-    code = code_of(config)
+    code = code_of(config) if code is None else code
     level: Any = OmegaConf.to_container(config.determinism, resolve=True)
     return _study({"code": code, "config": kept_of(plain), "determinism": level})
 

@@ -27,7 +27,7 @@ class Early:
 
     def __init__(self, argv: Sequence[str]) -> None:
         likely = not any(word.startswith(("-", "hydra/launcher", "determinism", "seeds.hash")) for word in argv)
-        self.process = start(GUESS, eager=True) if likely else None
+        self.process = start(GUESS) if likely else None
 
     def take(self, environment: Mapping[str, str | None]) -> Process | None:
         """The process if it has this environment; else it is ended."""
@@ -55,12 +55,13 @@ def ahead(argv: Sequence[str]) -> Iterator[Early]:
         found.end()
 
 
-def start(environment: Mapping[str, str | None], eager: bool) -> Process:
-    """Start a process that waits for what it is to train. eager: it imports TensorFlow meanwhile."""
+def start(environment: Mapping[str, str | None]) -> Process:
+    """Start a process that imports TensorFlow, then waits for what it is to train."""
     env = {
         name: value for name, value in os.environ.items() if environment.get(name, value) is not None and name not in (REPLACED, ENTROPY)
     }
     env |= {name: value for name, value in environment.items() if value is not None}
-    words = [*COMMAND, "repeat", "--worker", *(["--eager"] if eager else [])]
     # a session of its own: Ctrl-C is handed on by us, once. It writes into the study's log as soon as it knows which that is.
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, start_new_session=True)
+    return subprocess.Popen(
+        [*COMMAND, "repeat", "--worker"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, start_new_session=True
+    )

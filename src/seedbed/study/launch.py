@@ -12,11 +12,9 @@ import math
 import platform
 import signal
 import sys
-import threading
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,9 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import provenance, training
+from seedbed.run import process, provenance, training
 from seedbed.study import plan, work
-from seedbed.study.early import Early, Process, start
+from seedbed.study.early import Process, start
 from seedbed.study.plan import BEGUN, REFUSED, Task
 
 
@@ -40,7 +38,8 @@ def here(configs: list[DictConfig], tasks: Sequence[Task], call: str, first: Pro
     first: a process that `start` has started already, with the environment for the first task.
     """
     hydra, diff = Singleton.get_state(), provenance.diff()
-    known = [{"study": training.study_of(config), "code": training.code_of(config), "diff": diff} for config in configs]
+    codes = [training.code_of(config) for config in configs]
+    known = [{"study": training.study_of(config, code), "code": code, "diff": diff} for config, code in zip(configs, codes, strict=True)]
     remaining = list(tasks)
     if tasks and (strange := _other_machine(tasks[0].folder)) and configs[0].determinism.level == "strict":
         for task in tasks:
@@ -52,7 +51,7 @@ def here(configs: list[DictConfig], tasks: Sequence[Task], call: str, first: Pro
     while remaining:
         environment = environments[remaining[0]]
         group = [task for task in remaining if environments[task] == environment] if many else remaining[:1]
-        child, first = first or start(environment, eager=True), None
+        child, first = first or start(environment), None
         status = _ended(child, work.Order(configs, group, call, hydra, many, known, _node()))
         before, remaining = len(remaining), [task for task in remaining if not is_settled(task, call)]
         if status in (130, 143):
@@ -108,7 +107,7 @@ def _ended(child: Process, order: work.Order) -> int:
         stopped.append(number)
         child.send_signal(number)
 
-    with _handled(stop):
+    with process.signals_to(stop):
         assert child.stdin is not None
         try:
             order.write(child.stdin)
@@ -119,17 +118,6 @@ def _ended(child: Process, order: work.Order) -> int:
     if stopped:
         raise Stopped(128 + stopped[0])
     return status
-
-
-@contextmanager
-def _handled(stop: Callable[[int, Any], None]) -> Iterator[None]:
-    ours = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, stop) for number in ours}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def is_settled(task: Task, call: str) -> bool:
@@ -192,14 +180,3 @@ def launched(run: Callable[[list[str]], None], argv: Iterable[str], parts: Seque
 
 def new_call() -> str:
     return uuid.uuid4().hex
-
-
-def tail(path: Path, lines: int = 15) -> str:
-    """The end of a log."""
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-    except OSError:
-        return ""
-
-
-__all__ = ["Early", "Process", "Stopped", "here", "is_settled", "job", "launched", "launcher_of", "new_call", "shares", "tail"]

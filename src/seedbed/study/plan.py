@@ -146,6 +146,6 @@ def study_of(config: DictConfig, overrides: Sequence[str] = ()) -> Study:
     except OSError as error:
         raise Refused(f"Records can't be kept in {runs}: {error}. Say a folder that can be written to: runs=DIR.") from None
     content = {"format": 1, "id": id, "study": study, "name": name, "vary": vary, "overrides": list(overrides),
-               "level": str(config.determinism.level), "metric": config.study.metric, "better": config.study.better}  # fmt: skip
+               "level": str(config.determinism.level)}  # fmt: skip
     write_atomically(path / "study.json", json.dumps(content, indent=1))
     return Study(path, content, wanted)

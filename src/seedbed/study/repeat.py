@@ -17,6 +17,7 @@ from seedbed.run import config as configuration
 from seedbed.run import process
 from seedbed.run.record import FINISHED, Record
 from seedbed.study import launch, plan, work
+from seedbed.study.early import Early, Process
 from seedbed.study.plan import REFUSED, Study, Task
 
 # Metrics whose larger values are better; those that measure an error are better small. By the parts of their names.
@@ -69,7 +70,7 @@ def run(
     said: Callable[[str], None],
     watched: Callable[[str, Callable[[], Mapping[str, int]]], Any],
     begun: Callable[[Sequence[Study], str], None] = lambda studies, call: None,
-    early: launch.Early | None = None,
+    early: Early | None = None,
 ) -> list[Result]:
     """Train what is missing of the studies that are asked for, and return their results.
 
@@ -103,7 +104,7 @@ def run(
 
 def _trained(
     asked: Sequence[Asked], studies: Sequence[Study], hydra: Any, call_hydra: Callable[[list[str]], None],
-    watched: Callable[[str, Callable[[], Mapping[str, int]]], Any], launcher: str, first: launch.Process | None,
+    watched: Callable[[str, Callable[[], Mapping[str, int]]], Any], launcher: str, first: Process | None,
 ) -> list[Result]:  # fmt: skip
     configs, call, stopped = [one.config for one in asked], str(asked[0].config.study.call), None
     tasks = [task for side, study in enumerate(studies) for task in study.tasks(side)]

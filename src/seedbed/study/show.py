@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from seedbed.printed import lines
 from seedbed.study.figures import text
 from seedbed.study.repeat import Result
 from seedbed.study.statistics import Summary
@@ -71,14 +72,6 @@ def between(interval: tuple[float, float] | None) -> str:
         return "–"
     low, high = interval
     return f"{text(low, high - low or None)} … {text(high, high - low or None)}"
-
-
-def lines(rows: Sequence[tuple[str, str]]) -> None:
-    """Names and values, a line each and never broken: a path can be copied."""
-    width = max(len(name) for name, _ in rows) + 2
-    console = Console(soft_wrap=True, highlight=False)
-    for name, value in rows:
-        console.print(Text(name.ljust(width), style="bold") + Text(value))
 
 
 def _where(result: Result) -> str:

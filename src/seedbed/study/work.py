@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from seedbed import Refused
 from seedbed.run import config as configs
 from seedbed.run import training
-from seedbed.run.record import INTERRUPTED, Record
+from seedbed.run.record import FINISHED, INTERRUPTED, Record
 from seedbed.run.session import Session, Worn
 from seedbed.study.plan import BEGUN, REFUSED, Task
 
@@ -35,7 +35,7 @@ DONE, WORN = 0, 75
 
 @dataclass
 class Order:
-    """What a process is to train. entropy: the level is `off`, and a task's master seed is what was drawn."""
+    """What a process is to train."""
 
     configs: list[DictConfig]
     tasks: list[Task]
@@ -109,7 +109,7 @@ def one(order: Order, task: Task, session: Session) -> int | None:
         return None
     noted = {"status": record.status, "call": order.call, "node": order.node, "key": record.key, "record": str(record.path),
              "reused": record.reused}  # fmt: skip
-    if record.status != "finished":
+    if record.status != FINISHED:
         task.note(**noted, error=(record.content.get("error") or "").strip())
     else:
         task.note(**noted, seconds=record.timing["seconds"])

@@ -1,0 +1,95 @@
+"""What a model does, read from the graphs of its steps: which operations, which variables, and what no checkpoint holds."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from seedbed.run import checkpoint, determinism, inputs
+from seedbed.run import seeds as streams
+
+
+def traced(model: Any, batch: Any, step: Callable[[Any], Any] | None = None) -> tuple[tf.Graph, bool]:
+    """The graph of one train step (or another `step`) on batches like `batch`, and whether Python's or NumPy's generators were
+    drawn from for it; they are put back."""
+    signature = tf.nest.map_structure(lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), batch)
+    before = streams.state_hash(), streams.generator_states()
+    graph = tf.function(tf.autograph.experimental.do_not_convert(step or model.train_step)).get_concrete_function(signature).graph
+    drawn = streams.state_hash() != before[0]
+    streams.put_generator_states(before[1])
+    return graph, drawn
+
+
+_LOOKS: weakref.WeakKeyDictionary[Any, tuple[set[str], set[int], bool]] = weakref.WeakKeyDictionary()
+
+
+def look(model: Any, batch: Any) -> tuple[set[str], set[int], bool]:
+    """Of a train step, looked at once a model: its operations, the `id`s of the resources that it uses, and whether Python
+    drew numbers for it."""
+    if model not in _LOOKS:
+        graph, drawn = traced(model, batch)
+        _LOOKS[model] = (*_inside(graph), drawn)
+    return _LOOKS[model]
+
+
+def _inside(graph: tf.Graph) -> tuple[set[str], set[int]]:
+    """A graph's operations, and the `id`s of the resources that it uses."""
+    definition = graph.as_graph_def()
+    inner = {node.op for function in definition.library.function for node in function.node_def}
+    resources = {id(outside) for outside, _ in graph.captures if outside.dtype == tf.resource}
+    return {node.op for node in definition.node} | inner, resources
+
+
+def hidden_state(model: Any, batch: Any) -> str | None:
+    """What the model changes while it trains that is no variable of Keras's; None if a checkpoint holds everything.
+
+    Looks at the graphs of a train step, and of evaluation and prediction: random operations with a state inside the runtime,
+    variables that Keras doesn't know (a `tf.random.Generator`, a `tf.Variable` of one's own), Python code called from the
+    graph. And at metrics of the user's: a checkpoint doesn't hold them, since they are reset before each epoch.
+    """
+    if model.run_eagerly:
+        return "run_eagerly: Python code in the train step"
+    operations, resources, drawn = look(model, batch)
+    if drawn:
+        return "numbers that Python draws while TensorFlow makes the graph"
+    for step in (model.test_step, model.predict_step):
+        with suppress(Exception):  # a model that is not evaluated, or not without targets
+            more, others = _inside(traced(model, batch, step)[0])
+            operations, resources = operations | more, resources | others
+    if found := sorted(operations & (determinism.STATEFUL_RANDOM | inputs.PYTHON_INSIDE)):
+        return f"the operation {', '.join(found)}"
+    kept = (*checkpoint.model_variables(model), *checkpoint.optimizer_variables(model), *model.metrics_variables)
+    known = {id(variable.value.handle) for variable in kept}
+    if resources - known:
+        return "a variable or table outside of Keras's"
+    going_on = [metric.name for metric in metrics_of(model) if not _is_reset(metric)]
+    return f"the metric {going_on[0]}, which reset_state doesn't set back" if going_on else None
+
+
+def metrics_of(model: Any) -> list[Any]:
+    """The model's metrics one by one: Keras keeps those that were compiled in one of its own."""
+    return [inner for metric in model.metrics for inner in (getattr(metric, "metrics", None) or [metric])]
+
+
+def _is_reset(metric: Any) -> bool:
+    """Whether `reset_state` gives a metric the same values whatever it held; Keras's own do."""
+    if type(metric).__module__.partition(".")[0] == "keras":
+        return True
+    before = [np.array(np.asarray(variable)) for variable in metric.variables]
+    try:
+        metric.reset_state()
+        once = [np.array(np.asarray(variable)) for variable in metric.variables]
+        for variable, value in zip(metric.variables, once, strict=True):
+            variable.assign(value + np.ones_like(value))
+        metric.reset_state()
+        return all(np.array_equal(np.asarray(variable), value) for variable, value in zip(metric.variables, once, strict=True))
+    except Exception:  # whatever a user's metric does
+        return False
+    finally:
+        for variable, value in zip(metric.variables, before, strict=True):
+            variable.assign(value)
