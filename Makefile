@@ -17,7 +17,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance ui doctor sync test lint bench cluster lock lock-check clean
+.PHONY: help train repeat compare variance verify diagnose replay diff audit ui doctor sync test lint bench cluster lock lock-check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,21 @@ compare: .venv/.train  ## is A better than B? make compare ARGS="'model=mlp' 'mo
 variance: .venv/.train  ## which source of randomness makes results differ? make variance ARGS="experiment=digits_cnn"
 	@$(BIN)/seedbed variance $(ARGS)
 
+verify: .venv/.train  ## does the result hold? trained again under perturbation, bit by bit: make verify ARGS="experiment=digits_cnn"
+	@$(BIN)/seedbed verify $(ARGS)
+
+diagnose: .venv/.train  ## where do two executions part, and why? make diagnose ARGS="--against 'determinism.threads.intra_op=2'"
+	@$(BIN)/seedbed diagnose $(ARGS)
+
+replay: .venv/.train  ## train a record again and compare the bits: make replay ARGS="RUN" (a path, a key or an MLflow run id; --checkout)
+	@$(BIN)/seedbed replay $(ARGS)
+
+diff: .venv/.train  ## what differs between two records, and what explains it: make diff ARGS="A B" (paths or keys)
+	@$(BIN)/seedbed diff $(ARGS)
+
+audit: .venv/.dev  ## what in your code makes runs differ, with the mend: make audit ARGS="src/example --json"
+	@$(BIN)/seedbed audit $(ARGS)
+
 ui: .venv/.train  ## MLflow's page for all runs, on this machine alone: http://127.0.0.1:5001
 	@mkdir -p runs/mlflow
 	@echo "MLflow: http://127.0.0.1:$${PORT:-5001}  (Ctrl-C ends it)"
@@ -48,11 +63,12 @@ sync: .venv/.train  ## send to MLflow what is missing there
 test: .venv/.dev  ## all tests: make test ARGS="-k seeds"
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: .venv/.dev  ## ruff (check and format), mypy, import contracts
+lint: .venv/.dev  ## ruff (check and format), mypy, import contracts, audit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/seedbed audit
 
 bench: .venv/.train  ## what recording and determinism cost: ratios, side by side in one run
 	@$(BIN)/python tests/bench.py $(ARGS)

@@ -8,6 +8,7 @@ Machines are shared and noisy, so both sides take turns and medians are compared
     d     strict against seeded against off, per step
     e     the share of tracking and of recording in a run
     f     how cost grows with seeds, epochs and model size
+    g     what tracing costs: a run whose epochs, or whose every step, are hashed; a whole `verify`
 """
 
 from __future__ import annotations
@@ -92,12 +93,12 @@ print(time.perf_counter() - begun)
 """
 
 
-def bare(script: str, *words: str, strict: bool = False) -> str:
-    """Run a script in a fresh process, at level strict if asked for; what it printed."""
+def bare(script: str, *given: str, strict: bool = False, words: int = 1) -> str:
+    """Run a script in a fresh process, at level strict if asked for; the last `words` words that it printed."""
     level = {"PYTHONHASHSEED": "0", "TF_DETERMINISTIC_OPS": "1", "TF_CUDNN_USE_AUTOTUNE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
              "TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": "tensorflow", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if strict else {}  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", script, *words], env={**os.environ, **level}, capture_output=True, text=True, check=True)
-    return done.stdout.split()[-1]
+    done = subprocess.run([sys.executable, "-c", script, *given], env={**os.environ, **level}, capture_output=True, text=True, check=True)
+    return " ".join(done.stdout.split()[-words:])
 
 
 def repeat(runs: Path, *words: str) -> dict[str, Any]:
@@ -222,7 +223,56 @@ def growth(runs: Path, options: argparse.Namespace) -> None:
         print(f"f  {name:40} " + "  ".join(f"{one / times[0]:5.2f}" for one in times), flush=True)
 
 
-PARTS = {"run": one_run, "a": tutorial_study, "b": cnn_study, "c": two_workers, "d": levels, "e": shares, "f": growth}
+def tracing(runs: Path, options: argparse.Namespace) -> None:
+    words = ["experiment=digits_cnn", f"training.epochs={options.epochs}", "tracking=none"]
+
+    def once(trace: dict[str, object] | None) -> tuple[float, float]:
+        """Seconds of the run in its process, and of training, evaluation and digests alone."""
+        shutil.rmtree(runs / "trace", ignore_errors=True)
+        (runs / "trace").mkdir()
+        script = bare(TRACED, str(ROOT / "conf"), str(runs / "trace"), json.dumps(words), json.dumps(trace), strict=True, words=2)
+        whole, fit = script.split()
+        return float(whole), float(fit)
+
+    details: dict[str, dict[str, object] | None] = {"plain": None, "epochs": {}, "steps": {"steps_from": 0}}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in details}
+    for _ in range(options.rounds):
+        for name, trace in details.items():
+            found[name].append(once(trace))
+    for name, goal in (("epochs", 1.1), ("steps", 2.0)):
+        for number, what in enumerate(("the whole run", "training alone")):
+            ratios = [traced[number] / plain[number] for traced, plain in zip(found[name], found["plain"], strict=True)]
+            single = "  ".join(f"{ratio:.2f}" for ratio in ratios)
+            print(f"g  digits CNN, {what}: traced at {name} / plain {statistics.median(ratios):8.2f}   goal at most {goal}   (rounds: {single})",
+                  flush=True)  # fmt: skip
+    command = [sys.executable, "-m", "seedbed", "verify", *words, f"runs='{runs}'"]
+    twice = timed(lambda: subprocess.run(command, capture_output=True, check=True)) / (2 * timed(lambda: seedbed(runs / "one", *words)))
+    print(f"   verify (two executions, one under load) / two runs {twice:26.2f}", flush=True)
+
+
+# One run in this process, as `seedbed.proof.work` has it; prints its seconds, and those of training alone.
+TRACED = """
+import json, sys, time
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from seedbed.proof import entropy
+from seedbed.proof.trace import Trace
+from seedbed.run import config, training
+config.register()
+trace = json.loads(sys.argv[4])
+with initialize_config_dir(sys.argv[1], version_base="1.3"):
+    cfg = compose("train", [*json.loads(sys.argv[3]), f"runs='{sys.argv[2]}/runs'"])
+begun = time.perf_counter()
+with entropy.watching() as draws:
+    seen = None if trace is None else Trace(Path(sys.argv[2]), draws, **trace)
+    timing = training.run(cfg, watch=seen).timing
+    if seen:
+        seen.ended()
+print(time.perf_counter() - begun, timing["fit_seconds"])
+"""
+
+
+PARTS = {"run": one_run, "a": tutorial_study, "b": cnn_study, "c": two_workers, "d": levels, "e": shares, "f": growth, "g": tracing}
 
 
 def main() -> None:

@@ -14,13 +14,18 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from seedbed import Refused, __version__, composing
+from seedbed import Refused, __version__, composing, printed
 
 VERBS = {
     "train": "train one model, keep its record, track it (KEY=VALUE overrides the config; --help shows it)",
     "repeat": "train over many seeds and say how good the result is, and how sure that is (KEY=VALUE as for train; study.n=30)",
     "compare": "is A better than B? the same seeds for each, paired: compare A B … [-- KEY=VALUE …]",
     "variance": "which source of randomness makes results differ? one stream varied at a time (KEY=VALUE as for train)",
+    "verify": "does the result hold? the same run in fresh processes under perturbation, compared bit by bit",
+    "replay": "train a record again (a path, a key, or an MLflow run id) and compare: replay RUN",
+    "diff": "what differs between two records, inputs first: diff A B",
+    "diagnose": "the first point at which two executions part: epoch, step, layer, tensor, and the usual cause",
+    "audit": "what in your code makes runs differ: audit [FILE …]; --dynamic KEY=VALUE … watches a training draw",
     "sync": "send to MLflow what is missing there; twice is harmless",
     "doctor": "which levels this machine can keep, and why; what runs here",
 }
@@ -40,13 +45,15 @@ def main(argv: list[str]) -> int:
         lines += ["usage: seedbed COMMAND [ARGUMENTS]\n", *(f"  {name:8} {words}" for name, words in VERBS.items())]
         print("\n".join(lines), file=sys.stdout if helped else sys.stderr)
         return 0 if helped else 2
-    from seedbed.studies import compare, repeat, variance
+    from seedbed import proofs, studies
 
-    command: Callable[[list[str]], int] = {
-        "train": train, "repeat": repeat, "compare": compare, "variance": variance, "sync": sync, "doctor": doctor,
-    }[verb]  # fmt: skip
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "train": train, "sync": sync, "doctor": doctor,
+        "repeat": studies.repeat, "compare": studies.compare, "variance": studies.variance,
+        "verify": proofs.verify, "replay": proofs.replay, "diff": proofs.diff, "diagnose": proofs.diagnose, "audit": proofs.audit,
+    }  # fmt: skip
     try:
-        return command(argv[1:])
+        return commands[verb](argv[1:])
     except Exception as error:
         message = _refusal(error)
         if message is None:
@@ -89,8 +96,8 @@ def train(argv: list[str]) -> int:
         os.chdir(hydra.runtime.output_dir if hydra.job.chdir else hydra.runtime.cwd)
         # with --json, whatever libraries and the user's code print goes to standard error
         quiet_out = redirect_stdout(sys.stderr) if as_json else nullcontext()
-        with quiet_out, follower.following(config.tracking, config.runs, _say) as tell:
-            record = training.run(config, entropy, said=_say, started=lambda found: tell(found.path), progress=sys.stderr.isatty())
+        with quiet_out, follower.following(config.tracking, config.runs, printed.say) as tell:
+            record = training.run(config, entropy, said=printed.say, started=lambda found: tell(found.path), progress=sys.stderr.isatty())
         status = _report(record, config, hydra.overrides.task, as_json)
 
     composing.hydra(job, hydra_argv)
@@ -159,10 +166,8 @@ def sync(argv: list[str]) -> int:
         tracking.follow(sys.stdin, str(uri), options.experiment)
         return 0
     if options.follow_studies:
-        from seedbed.studies import leave
-
         tracking.follow_studies(sys.stdin, str(uri), options.experiment)
-        leave(0)
+        printed.leave(0)
     config = configs.composed()
     runs = Path(options.runs or config.runs).expanduser()
     if options.runs and not runs.is_dir():
@@ -242,7 +247,3 @@ def _refusal(error: BaseException) -> str | None:
         given = " ".join(sys.argv[1:])
         return f"{error}\nGiven: {given}\n`seedbed train --cfg job` shows the config, `seedbed train --help` what can be chosen."
     return None
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, project_root
@@ -51,6 +52,25 @@ def hydra(job: Callable[[Any], None], argv: list[str]) -> None:
     library.main(version_base="1.3", config_path=str(folder), config_name="train")(quietly)()
     if failed:
         raise failed[0]
+
+
+def composed(argv: list[str], verb: str, runs: str = "trains one config") -> tuple[Any, Any] | None:
+    """The config that these words compose, and Hydra's own; None if Hydra only had something to show (--help, --cfg).
+
+    runs: what `verb` trains instead of a multirun's jobs.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    flags, _ = flags_of(argv)
+    if any(flag[0] in ("-m", "--multirun") for flag in flags):
+        raise Refused(f"{verb} {runs}, and takes no --multirun. For other configs: seedbed compare A B.")
+    found: list[tuple[Any, Any]] = []
+    hydra(lambda config: found.append((config, HydraConfig.get())), argv)
+    if not found:
+        return None
+    config, its = found[0]
+    config.runs = str(Path(config.runs).expanduser().absolute())
+    return config, its
 
 
 def flags_of(argv: list[str]) -> tuple[list[list[str]], list[str]]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import importlib
 import json
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from seedbed import Refused, composing, follower
+from seedbed import Refused, composing, follower, printed
+
+LIST = "has its own list of runs (study.n, study.seeds)"
 
 if TYPE_CHECKING:
     from seedbed.study.early import Early
@@ -29,17 +29,17 @@ def repeat(argv: list[str]) -> int:
 
         from seedbed.study import work
 
-        leave(work.main())
+        printed.leave(work.main())
     from seedbed.study import early
 
-    as_json, argv = _without(argv, "--json")
-    with early.ahead(argv) as process, _printing(as_json):
-        composed = _composed(argv, "repeat")
+    as_json, argv = printed.without(argv, "--json")
+    with early.ahead(argv) as process, printed.json_alone(as_json):
+        composed = composing.composed(argv, "repeat", LIST)
         if composed is None:
             return 0
         config, hydra = composed
         _import_soon("seedbed.study.report", "seedbed.study.plots")
-        with follower.following_studies(config.tracking, config.runs, _say) as tell:
+        with follower.following_studies(config.tracking, config.runs, printed.say) as tell:
             result = _run([(config, argv)], hydra, tell, process)[0]
     from seedbed.study import report, show
 
@@ -56,14 +56,14 @@ def compare(argv: list[str]) -> int:
     """`seedbed compare`: is A better than B?"""
     from seedbed.study import compare as comparing
 
-    as_json, argv = _without(argv, "--json")
-    strict, argv = _without(argv, "--assert-better")
+    as_json, argv = printed.without(argv, "--json")
+    strict, argv = printed.without(argv, "--assert-better")
     if not argv or argv[0] in ("-h", "--help"):
         print(comparing.USAGE, file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
     sides, common = comparing.sides_of(argv)
-    with _printing(as_json):
-        composed = {name: _composed([*words, *common], "compare") for name, words in sides.items()}
+    with printed.json_alone(as_json):
+        composed = {name: composing.composed([*words, *common], "compare", LIST) for name, words in sides.items()}
         if not all(composed.values()):
             return 0
         configs = {name: found[0] for name, found in composed.items() if found}
@@ -79,9 +79,9 @@ def variance(argv: list[str]) -> int:
     """`seedbed variance`: which source of randomness makes results differ?"""
     from seedbed.study import variance as varying
 
-    as_json, argv = _without(argv, "--json")
-    with _printing(as_json):
-        composed = _composed(argv, "variance")
+    as_json, argv = printed.without(argv, "--json")
+    with printed.json_alone(as_json):
+        composed = composing.composed(argv, "variance", LIST)
         if composed is None:
             return 0
         config, hydra = composed
@@ -100,7 +100,7 @@ def _concluded(
 ) -> Any:
     """Run several studies, and write and track what `conclude` makes of their results, by the names of `asked`."""
     config = next(iter(asked.values()))[0]
-    with follower.following_studies(config.tracking, config.runs, _say) as tell:
+    with follower.following_studies(config.tracking, config.runs, printed.say) as tell:
         results = dict(zip(asked, _run(list(asked.values()), hydra, tell), strict=True))
         if stopped := next((result.stopped for result in results.values() if result.stopped), None):
             raise SystemExit(stopped)
@@ -117,22 +117,6 @@ def _print(found: Any, as_json: Callable[[Any], dict[str, Any]] | None, verb: st
         from seedbed.study import show
 
         {"compare": show.compare, "variance": show.variance}[verb](found)
-
-
-def _composed(argv: list[str], verb: str) -> tuple[Any, Any] | None:
-    """The config that these words compose, and Hydra's own; None if Hydra only had something to show (--help, --cfg)."""
-    from hydra.core.hydra_config import HydraConfig
-
-    flags, _ = composing.flags_of(argv)
-    if any(flag[0] in ("-m", "--multirun") for flag in flags):
-        raise Refused(f"{verb} has its own list of runs (study.n, study.seeds), and no --multirun. For other configs: seedbed compare A B.")
-    found: list[tuple[Any, Any]] = []
-    composing.hydra(lambda config: found.append((config, HydraConfig.get())), argv)
-    if not found:
-        return None
-    config, hydra = found[0]
-    config.runs = str(Path(config.runs).expanduser().absolute())
-    return config, hydra
 
 
 def _run(
@@ -153,7 +137,7 @@ def _run(
                 _wait_for_fetched(study.path / "fetched.json", call, float(config.tracking.wait_seconds))
 
     wanted = [repeat.Asked(config, words) for config, words in asked]
-    results = repeat.run(wanted, hydra, lambda more: composing.hydra(launch.job, more), _say, _progress, begun, ahead)
+    results = repeat.run(wanted, hydra, lambda more: composing.hydra(launch.job, more), printed.say, _progress, begun, ahead)
     from seedbed.study import report
 
     for result, (config, _) in zip(results, asked, strict=True):
@@ -175,13 +159,6 @@ def _progress(name: str, counts: Callable[[], Mapping[str, int]]) -> Any:
     return progress.shown(name, counts)
 
 
-def leave(status: int) -> NoReturn:
-    """End this process at once: taking TensorFlow or MLflow down in order takes half a second, and nothing is left to be done."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
 def _import_soon(*modules: str) -> None:
     """Import what is needed at the end while others work; a second of a short study."""
     threading.Thread(target=lambda: [importlib.import_module(name) for name in modules], daemon=True).start()
@@ -195,31 +172,13 @@ def _wait_for_fetched(file: Path, call: str, seconds: float) -> None:
             told: Mapping[str, Any] = json.loads(file.read_text())
             if told.get("call") == call:
                 if told.get("keys"):
-                    _say(f"{len(told['keys'])} finished runs found on the tracking server.")
+                    printed.say(f"{len(told['keys'])} finished runs found on the tracking server.")
                 return
         except (OSError, ValueError):
             pass
         time.sleep(0.05)
-    _say("The tracking server hasn't said which runs it has; those that are not on this disk are trained.")
+    printed.say("The tracking server hasn't said which runs it has; those that are not on this disk are trained.")
 
 
 def _status(result: Result) -> int:
     return result.stopped or (0 if result.complete else 1)
-
-
-def _without(argv: list[str], flag: str) -> tuple[bool, list[str]]:
-    return flag in argv, [word for word in argv if word != flag]
-
-
-@contextmanager
-def _printing(as_json: bool) -> Iterator[None]:
-    """With --json, whatever else is printed goes to standard error."""
-    if not as_json:
-        yield
-        return
-    with redirect_stdout(sys.stderr):
-        yield
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

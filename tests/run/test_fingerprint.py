@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import random
+import timeit
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import batches_of
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -181,3 +184,117 @@ def test_texts_and_labels_beside_files_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["one sentence. " * 50, "~nobodyhere/x.h5", "a\0b.c", "relu", ""])
 def test_any_text_may_stand_in_a_config(text: str) -> None:
     assert fingerprint.with_contents({"a": [text]}) == {"a": [text]}
+
+
+# --- a hash for each row -------------------------------------------------------------------------------------------------
+
+element_types = st.sampled_from(["float32", "float64", "int64", "int16", "uint8", "bool", "complex64", "<U3", ">f4", "datetime64[s]"])
+tables = element_types.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=9)))
+
+
+@given(tables, st.data())
+def test_a_row_that_moves_takes_its_hash_along(array: np.ndarray, data: st.DataObject) -> None:
+    labels = np.arange(len(array))
+    order = data.draw(st.permutations(range(len(array))))
+    hashes = fingerprint.row_hashes([array, labels])
+    assert hashes.dtype == np.uint64
+    assert hashes.shape == (len(array),)
+    assert np.array_equal(fingerprint.row_hashes([array[order], labels[order]]), hashes[order])
+    assert len(set(hashes.tolist())) == len(array)
+
+
+@given(tables, st.data())
+def test_an_element_that_changes_changes_its_rows_hash_and_no_other(array: np.ndarray, data: st.DataObject) -> None:
+    changed = array.copy()
+    place = tuple(data.draw(st.integers(0, side - 1)) for side in array.shape)
+    changed[place] = data.draw(hnp.from_dtype(array.dtype))
+    assume(changed.tobytes() != array.tobytes())
+    beside = np.arange(len(array), dtype="float32")
+    for pair in ([array, changed], [np.stack([array] * 2, 1), np.stack([array, changed], 1)]):
+        one, other = (fingerprint.row_hashes([beside, table]) for table in pair)
+        assert np.flatnonzero(one != other).tolist() == [place[0]]
+
+
+def test_a_row_hash_can_be_computed_by_another_program() -> None:
+    def mix(z: int) -> int:
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        return z ^ (z >> 31)
+
+    def row(*arrays: bytes) -> int:
+        total = 0
+        for i, content in enumerate(arrays):
+            for j in range(0, len(content), 8):
+                k = mix(2**32 * i + j // 8 + 1)
+                total += mix(int.from_bytes(content[j : j + 8], "little") ^ k) - mix(k)
+        return total % 2**64
+
+    wide = np.arange(6 * 5, dtype="float32").reshape(6, 5)
+    expected = [row(wide[i].tobytes(), Y[i].tobytes()) for i in range(6)]
+    assert fingerprint.row_hashes([wide, Y]).tolist() == expected
+
+
+@pytest.mark.parametrize("flipped", ["signs", "swapped", "moved along"])
+def test_changes_that_might_cancel_in_a_sum_do_not(flipped: str) -> None:
+    x = np.random.default_rng(1).normal(size=(50, 16)).astype("float32")
+    y = x.copy()
+    if flipped == "signs":
+        y[:, [1, 3, 5]] *= -1
+    elif flipped == "swapped":
+        y[:, [2, 9]] = x[:, [9, 2]]
+    else:
+        y = np.roll(x, 2, axis=1)
+    assert (fingerprint.row_hashes([x]) != fingerprint.row_hashes([y])).all()
+
+
+def test_text_counts_by_what_it_says_and_not_by_the_width_of_its_array() -> None:
+    short, long = np.array([["a", "b"], ["c", ""]]), np.array([["a", "b"], ["c", ""], ["d", "a long one"]])
+    assert fingerprint.row_hashes([long])[:2].tolist() == fingerprint.row_hashes([short]).tolist()
+    assert fingerprint.row_hashes([short[:, ::-1]]).tolist() != fingerprint.row_hashes([short]).tolist()
+    objects = np.array([b"\xff\xd8", "text", "text"], dtype=object)
+    hashes = fingerprint.row_hashes([objects])
+    assert hashes[1] == hashes[2] != hashes[0]
+
+
+def test_rows_of_files_count_by_contents_and_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = pictures(tmp_path / "here", b"one", b"two", b"three")
+    fingerprint.of(DataSet(part))
+    monkeypatch.setattr(fingerprint, "file_hash", lambda path: pytest.fail(f"{path} was read again"))
+    hashes = rows_of(fingerprint.rows(DataSet(part)))["train"]
+    monkeypatch.undo()
+    assert np.array_equal(rows_of(fingerprint.rows(DataSet(pictures(tmp_path / "there", b"one", b"two", b"three"))))["train"], hashes)
+    changed = rows_of(fingerprint.rows(DataSet(pictures(tmp_path / "changed", b"one", b"twO", b"three"))))["train"]
+    assert np.flatnonzero(changed != hashes).tolist() == [1]
+
+
+def rows_of(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return dict(file)
+
+
+def test_rows_say_what_was_left_out_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "LARGEST_ROWS", 5 * 8)
+    found = rows_of(fingerprint.rows(DataSet((X, Y), validation=batches_of(1, 2), test=(X[:5], Y[:5]), outputs=np.int64(3), classes=True)))
+    about = json.loads(found.pop("about").tobytes())
+    assert list(found) == ["test"]
+    assert about["outputs"] == 3
+    assert about["classes"] is True
+    assert about["parts"]["train"] == {"kind": "arrays", "rows": 6, "arrays": [["<f4", [2]], ["<i8", []]], "left_out": "more than 5 rows"}
+    assert about["parts"]["validation"]["left_out"] == "a ready-made pipeline has no rows"
+    assert about["parts"]["test"]["left_out"] is None
+
+
+def test_rows_of_one_fingerprint_are_made_once_and_of_another_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    hashes = fingerprint.row_hashes
+    monkeypatch.setattr(fingerprint, "row_hashes", lambda *arguments: made.append(1) or hashes(*arguments))
+    for name, x in (("one of these tests", X), ("one of these tests", X), ("another one", X + 1)):
+        found = rows_of(fingerprint.rows(DataSet((x, Y), fingerprint=name)))["train"]
+        assert np.array_equal(found, hashes([x, Y]))
+    assert len(made) == 2
+
+
+def test_hashing_rows_costs_less_than_five_nanoseconds_a_byte() -> None:
+    x = np.random.default_rng(1).normal(size=(20_000, 28, 28)).astype("float32")
+    seconds = min(timeit.repeat(lambda: fingerprint.row_hashes([x]), number=1, repeat=3))
+    assert seconds * 1e9 / x.nbytes < 5

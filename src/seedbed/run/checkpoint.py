@@ -58,11 +58,15 @@ def _trainable(model: Any) -> list[bool]:
     return [bool(layer.trainable) for layer in model._flatten_layers()]
 
 
+def optimizers(model: Any) -> list[Any]:
+    """The model's optimizer, then others that it holds as attributes (a GAN's), in their order."""
+    found = [model.optimizer, *(value for value in vars(model).values() if hasattr(value, "apply_gradients"))]
+    return list({id(optimizer): optimizer for optimizer in found if optimizer is not None}.values())
+
+
 def optimizer_variables(model: Any) -> list[Any]:
-    """The variables of the model's optimizer, then of others that it holds as attributes (a GAN's), in their order."""
-    optimizers = [model.optimizer, *(value for value in vars(model).values() if hasattr(value, "apply_gradients"))]
-    unique = {id(optimizer): optimizer for optimizer in optimizers if optimizer is not None}
-    return [variable for optimizer in unique.values() for variable in optimizer.variables]
+    """The variables of the model's optimizers, in their order."""
+    return [variable for optimizer in optimizers(model) for variable in optimizer.variables]
 
 
 def put_variables(model: Any, state: State) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,12 @@ STATEFUL_RANDOM = frozenset({
     "Multinomial", "ParameterizedTruncatedNormal", "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle",
     "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal",
 })  # fmt: skip
+
+# Python code inside a graph: its state is out of sight.
+PYTHON_INSIDE = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
+
+# TensorFlow's operations that give something else each time.
+DRAWS = re.compile("^(?!Stateless).*(Random|Shuffle|SeedGenerator|Multinomial|TruncatedNormal|Stateful|Rng)")
 
 # What ~/.keras/keras.json could say otherwise, on one machine and not on another: Keras's own defaults.
 KERAS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}

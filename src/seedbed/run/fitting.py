@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from seedbed.run.data import DataSet
 from seedbed.run.record import Record
 from seedbed.run.session import Session, Shared
 from seedbed.run.state import CannotRestore
+from seedbed.run.watching import Watch
 
 # Keras's callbacks that call nothing of the user's.
 PLAIN_CALLBACKS = frozenset({"CSVLogger", "EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau", "TerminateOnNaN"})
@@ -33,7 +34,7 @@ PLAIN_CALLBACKS = frozenset({"CSVLogger", "EarlyStopping", "ModelCheckpoint", "R
 
 def train(
     found: Record, config: DictConfig, seeds: Mapping[str, int], data: DataSet, reload: Callable[[], DataSet],
-    said: Callable[[str], None], progress: bool, session: Session,
+    said: Callable[[str], None], progress: bool, session: Session, watch: Watch,
 ) -> None:  # fmt: skip
     """Train into the record `found`: from the beginning, or from its last whole checkpoint.
 
@@ -43,7 +44,7 @@ def train(
     policy = keras.config.dtype_policy()
     try:
         with streams.global_generators(seeds["python"], seeds["numpy"]):
-            _train(found, config, seeds, data, reload, said, progress, session)
+            _train(found, config, seeds, data, reload, said, progress, session, watch)
     except recorder.Interrupted as stop:
         found.fail(f"stopped by {signal.Signals(stop.args[0]).name}", status=record.INTERRUPTED)
     except recorder.NotFinite as bad:
@@ -73,7 +74,7 @@ def train(
 
 def _train(
     found: Record, config: DictConfig, seeds: Mapping[str, int], data: DataSet, reload: Callable[[], DataSet],
-    said: Callable[[str], None], progress: bool, session: Session,
+    said: Callable[[str], None], progress: bool, session: Session, watch: Watch,
 ) -> None:  # fmt: skip
     batch = partial(inputs.first_batch, data.train, config.training.batch_size)
     shared = session.model(lambda: building.build(config, seeds, data), batch)
@@ -98,15 +99,16 @@ def _train(
         epochs = range(state.epochs if state else 0, config.training.epochs)
         begun = time.perf_counter()
         with recorder.stopping(recording):
-            engine = _fit(shared, config, seeds, data, callbacks, recording, epochs)
+            engine = _fit(shared, config, seeds, data, callbacks, watch.built(model, shared.engine), recording, epochs)
     except CannotRestore as error:  # model, callbacks and generators are spoilt: everything is made anew
         said(f"{error}: training starts from the beginning.")
         shutil.rmtree(found.path / "checkpoints")
         found.resumed_at = None
         with streams.global_generators(seeds["python"], seeds["numpy"]):
-            return _train(found, config, seeds, reload(), reload, said, progress, session)
+            return _train(found, config, seeds, reload(), reload, said, progress, session, watch)
     found.update(engine=engine, not_shared=session.why if session.many else None)
     fitted = time.perf_counter()
+    watch.fitted(model, found.history())
 
     digests = {
         "initial_weights": found.digests["initial_weights"],
@@ -119,6 +121,7 @@ def _train(
         metrics, predictions = evaluated(shared, engine, config, data, reload)
     else:  # a model that only trains (a GAN): what it said of its last epoch
         metrics, predictions = {f"train_{name}": value for name, value in found.history()[-1].items()}, []
+    watch.evaluated(metrics, predictions)
     digests["predictions"] = digest.arrays(data_sets.flat(predictions))
     _save(model, found, said)
     times = {"fit_seconds": fitted - begun, "after_fit_seconds": time.perf_counter() - fitted}
@@ -127,8 +130,8 @@ def _train(
 
 
 def _fit(
-    shared: Shared, config: DictConfig, seeds: Mapping[str, int], data: DataSet, callbacks: list[Any], recording: recorder.Recorder,
-    epochs: range,
+    shared: Shared, config: DictConfig, seeds: Mapping[str, int], data: DataSet, callbacks: list[Any], watching: Sequence[Any],
+    recording: recorder.Recorder, epochs: range,
 ) -> str:  # fmt: skip
     """Fit by the engine that the config names, or by the fastest that can do it; returns its name."""
     training, model = config.training, shared.model
@@ -136,7 +139,7 @@ def _fit(
     if training.engine == "loop" and why_not:
         raise Refused(f"training.engine=loop can't train this: {why_not}. Accepted: auto, fit.")
     if not why_not:
-        shared.engine.fit(data, seeds, epochs, training.batch_size, training.shuffle, callbacks, recording)
+        shared.engine.fit(data, seeds, epochs, training.batch_size, training.shuffle, [*callbacks, *watching], recording)
         return "loop"
     feed = inputs.training(data.train, seeds, epochs, training.batch_size, training.shuffle, training.steps_per_epoch, config.data.input)
     model.steps_per_execution = _divisor(feed.steps, model.steps_per_execution)
@@ -147,7 +150,7 @@ def _fit(
     validation = None if data.validation is None else inputs.held_out(data.validation, training.batch_size)
     model.fit(
         feed.x, epochs=epochs.stop, initial_epoch=epochs.start, steps_per_epoch=feed.steps, shuffle=False,
-        callbacks=[*callbacks, recording.past, recording],
+        callbacks=[*callbacks, *watching, recording.past, recording],
         class_weight=weights or None, verbose=0, validation_data=validation,
     )  # fmt: skip
     return "fit"

@@ -7,7 +7,6 @@ that an epoch's batches are a function of (seed, epoch) alone and a resumed run 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,15 +18,10 @@ import tensorflow as tf
 
 from seedbed import Refused
 from seedbed.run import data as data_sets
+from seedbed.run import determinism
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet, Examples, flat, mapped
 from seedbed.run.py_dataset import Governed, as_tuple
-
-# Python code inside a graph: its state is out of sight.
-PYTHON_INSIDE = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
-
-# TensorFlow's operations that give something else each time.
-DRAWS = re.compile("^(?!Stateless).*(Random|Shuffle|SeedGenerator|Multinomial|TruncatedNormal|Stateful|Rng)")
 
 
 @dataclass(frozen=True)
@@ -161,16 +155,22 @@ def hidden_state(data: DataSet) -> str | None:
         if not isinstance(part, tf.data.Dataset):
             continue
         try:
-            written = tf.raw_ops.DatasetToGraphV2(input_dataset=part._variant_tensor, external_state_policy=1)  # 1: ignore state
-            definition = tf.compat.v1.GraphDef.FromString(written.numpy())
+            operations = operations_of(part)
         except tf.errors.OpError as error:
             return f"a tf.data pipeline that can't be looked into: {type(error).__name__}"
-        nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
-        operations = {node.op for node in nodes}
-        hidden = operations & PYTHON_INSIDE | ({op for op in operations if DRAWS.search(op)} if name != "train" else set())
+        hidden = operations & determinism.PYTHON_INSIDE
+        if name != "train":
+            hidden |= {op for op in operations if determinism.DRAWS.search(op)}
         if hidden:
             return f"the operation {', '.join(sorted(hidden))} in the {name} part's tf.data pipeline"
     return None
+
+
+def operations_of(dataset: tf.data.Dataset) -> set[str]:
+    """The operations of a pipeline and of the functions in it; raises tf.errors.OpError if it can't be looked into."""
+    written = tf.raw_ops.DatasetToGraphV2(input_dataset=dataset._variant_tensor, external_state_policy=1)  # 1: ignore state
+    definition = tf.compat.v1.GraphDef.FromString(written.numpy())
+    return {node.op for node in [*definition.node, *(node for function in definition.library.function for node in function.node_def)]}
 
 
 def first_batch(part: Any, batch_size: int | None) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from seedbed.run import checkpoint, determinism, inputs
+from seedbed.run import checkpoint, determinism
 from seedbed.run import seeds as streams
 
 
@@ -61,7 +61,7 @@ def hidden_state(model: Any, batch: Any) -> str | None:
         with suppress(Exception):  # a model that is not evaluated, or not without targets
             more, others = _inside(traced(model, batch, step)[0])
             operations, resources = operations | more, resources | others
-    if found := sorted(operations & (determinism.STATEFUL_RANDOM | inputs.PYTHON_INSIDE)):
+    if found := sorted(operations & (determinism.STATEFUL_RANDOM | determinism.PYTHON_INSIDE)):
         return f"the operation {', '.join(found)}"
     kept = (*checkpoint.model_variables(model), *checkpoint.optimizer_variables(model), *model.metrics_variables)
     known = {id(variable.value.handle) for variable in kept}

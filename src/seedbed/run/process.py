@@ -7,12 +7,13 @@ the standard library alone, so that nothing heavy has been imported when it deci
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from seedbed import Refused
@@ -128,10 +129,24 @@ def check(needed: Mapping[str, str | None], level: str = "this level") -> None:
     )
 
 
+def environment(needed: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment with the variables of `needed`, for a child that is judged afresh."""
+    env = {name: value for name, value in os.environ.items() if needed.get(name, value) is not None and name not in (REPLACED, ENTROPY)}
+    return env | {name: value for name, value in needed.items() if value is not None}
+
+
+def end_with(parent: int) -> None:
+    """End this process (with a checkpoint, by SIGTERM) when `parent`, which started it, has ended, however that was."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG of prctl(2)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _execve(needed: Mapping[str, str | None], argv: Sequence[str], entropy: int | None) -> NoReturn:
-    env = {name: value for name, value in os.environ.items() if needed.get(name, value) is not None}
-    env.update({name: value for name, value in needed.items() if value is not None})
-    env[REPLACED] = "1"
+    env = environment(needed) | {REPLACED: "1"}
     if entropy is not None:
         env[ENTROPY] = str(entropy)
     sys.stdout.flush()

@@ -207,20 +207,33 @@ def code(targets: Iterable[str]) -> dict[str, str]:
     library and of packages in the lock are covered by the environment's versions; another installed package stands with
     the hash of the list of its files.
     """
-    found: dict[str, str] = {}
+    return {
+        name: hashlib.sha256(path.read_bytes() if listed is None else listed.encode()).hexdigest()
+        for name, path, listed in _reached(targets)
+    }
+
+
+def own_files(targets: Iterable[str]) -> list[Path]:
+    """The files of the user's own modules that a run can reach, sorted; see `code`."""
+    reached = _reached(targets)
+    return sorted(path for name, path, listed in reached if listed is None and name.partition(".")[0] != "seedbed" and path.suffix == ".py")
+
+
+def _reached(targets: Iterable[str]) -> list[tuple[str, Path, str | None]]:
+    """(name, file, None, or the list of an installed package's files) of each module that `code` names, by name."""
+    found: dict[str, tuple[str, Path, str | None]] = {}
     waiting = ["seedbed.run.training", "seedbed.run.fitting", *targets]
     while waiting:
         for name, path in _modules(waiting.pop()):
             if name in found:
                 continue
             if not _is_first_party(path) and (listed := _files_of(name)):
-                found[name] = hashlib.sha256(listed.encode()).hexdigest()
+                found[name] = name, path, listed
                 continue
-            source = path.read_bytes()
-            found[name] = hashlib.sha256(source).hexdigest()
+            found[name] = name, path, None
             if path.suffix == ".py":
-                waiting += _imports(source, name, is_package=path.name == "__init__.py")
-    return dict(sorted(found.items()))
+                waiting += _imports(path.read_bytes(), name, is_package=path.name == "__init__.py")
+    return sorted(found.values())
 
 
 def _modules(dotted: str) -> Iterable[tuple[str, Path]]:

@@ -28,6 +28,9 @@ TRAINING = frozenset({
 })  # fmt: skip
 
 
+DRAWS = "a module draws random numbers when it is imported"
+
+
 @dataclass
 class Shared:
     """A model that has been traced, and what it was like when it was built."""
@@ -70,6 +73,11 @@ class Session:
             self.facts[name] = make()
         return self.facts[name]
 
+    def imported(self, drew: bool) -> None:
+        """A run has imported the module of its data function. drew: whether that drew random numbers, as the next run's would."""
+        if drew and self.many:
+            self.worn = DRAWS
+
     def begin(self, names: Callable[[], Iterable[str]]) -> None:
         """Before a run's first step: note what the user's modules hold, so that `end` sees whether the run has changed it.
 
@@ -90,7 +98,7 @@ class Session:
         for name in targets():
             _import(name)
         if streams.state_hash() != before:
-            self.worn = "a module draws random numbers when it is imported"
+            self.worn = DRAWS
             raise Worn(self.worn)
         self._state = {**self._look(), **(self._state or {})}
 

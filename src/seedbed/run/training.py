@@ -20,6 +20,7 @@ from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
 from seedbed.run.record import FINISHED, Record
 from seedbed.run.session import Session
+from seedbed.run.watching import Watch
 
 # Parts of the config that can't change a result: where things are kept and how they are watched.
 NOT_IN_KEY = ("runs", "force", "tracking", "checkpoint", "name", "study")
@@ -34,6 +35,7 @@ WRITTEN = ("filename", "filepath", "log_dir")
 def run(
     config: DictConfig, entropy: int | None = None, said: Callable[[str], None] = lambda line: None,
     started: Callable[[Record], None] = lambda record: None, progress: bool = False, session: Session | None = None,
+    watch: Watch | None = None,
 ) -> Record:  # fmt: skip
     """Train what `config` describes, or find its record.
 
@@ -43,11 +45,12 @@ def run(
     started: gets the record as soon as it exists, before training.
     progress: show a progress bar on standard error while training.
     session: what this run may share with others of its process that differ from it in seeds alone.
+    watch: is shown what happens.
     Raises Refused for whatever the user can mend; the record's status tells how the run ended.
     """
     session, found = session or Session(), None
     try:
-        found = _run(config, entropy, said, started, progress, session)
+        found = _run(config, entropy, said, started, progress, session, watch or Watch())
         return found
     finally:
         session.end(found is not None and found.status == FINISHED)
@@ -55,7 +58,7 @@ def run(
 
 def _run(
     config: DictConfig, entropy: int | None, said: Callable[[str], None], started: Callable[[Record], None], progress: bool,
-    session: Session,
+    session: Session, watch: Watch,
 ) -> Record:  # fmt: skip
     session.once("checked", lambda: configs.check(config))
     level: dict[str, Any] = OmegaConf.to_container(config.determinism, resolve=True)  # type: ignore[assignment]
@@ -64,14 +67,21 @@ def _run(
     level["environment"]["PYTHONHASHSEED"] = str(seeds["hash"])
 
     code = partial(session.once, "code", lambda: code_of(config))
-    with data_sets.at_level(lambda: determinism.apply(level)):
+    # a module may draw when it is imported: a layer at its top, say
+    with data_sets.at_level(lambda: determinism.apply(level)), streams.global_generators(seeds["python"], seeds["numpy"]):
+        undrawn = streams.state_hash()
         call = targets.target(config.data.source, "data.source")
+        session.imported(streams.state_hash() != undrawn)
     session.begin(code)
+    watch.begun()
 
     def load(seeds: Mapping[str, int]) -> DataSet:
-        return loaded(config, call, seeds, level)
+        return loaded(config, call, seeds, level, seen=watch.batch)
 
-    data = cut(config, session.data(load, seeds, targets.takes(call, "seeds")), seeds)
+    whole = session.data(load, seeds, targets.takes(call, "seeds"))
+    watch.loaded(whole)
+    data = cut(config, whole, seeds)
+    watch.split(data)
     # what the config says besides seeds is the same for all runs of a session, unless it says something of the seeds
     plain = partial(session.once, follows=session.once("follows", lambda: configs.follows_seeds(config)))
     stamped = plain("stamped", lambda: configs.without_environment(config, stamped=True))
@@ -100,12 +110,13 @@ def _run(
             content = {"key": key, "name": str(kept["name"]), "level": level["level"], "seeds": seeds, "study": _study(inputs),
                        "inputs": inputs, "provenance": facts, "metrics": {}, "digests": {}}  # fmt: skip
             found = Record.create(path, content, text + OmegaConf.to_yaml({"seeds": dict(seeds)}), diff)
+            record.write_atomically(path / "rows.npz", fingerprint.rows(whole), durable=False)
         else:
             found.update(status=record.RUNNING, error=None)
         found.secrets = plain("secrets", lambda: configs.from_environment(config))
         started(found)
         reload = partial(prepared, config, call, seeds, level, data)
-        fitting.train(found, config, seeds, data, reload, said, progress, session)
+        fitting.train(found, config, seeds, data, reload, said, progress, session, watch)
     if before is not None and found.status == FINISHED:
         found.agrees = found.digests == before.digests
     return found
@@ -134,6 +145,13 @@ def resolved_seeds(config: DictConfig, entropy: int | None) -> dict[str, int]:
     return streams.resolve(config.seeds)
 
 
+def environment_of(config: DictConfig, entropy: int | None = None) -> dict[str, str | None]:
+    """The variables that a process needs for this run (None: unset)."""
+    level: Any = OmegaConf.to_container(config.determinism, resolve=True)
+    environment: dict[str, str | None] = level["environment"]
+    return environment | {"PYTHONHASHSEED": str(resolved_seeds(config, entropy)["hash"])}
+
+
 def prepared(
     config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any], known: DataSet | None = None
 ) -> DataSet:
@@ -147,12 +165,13 @@ def cut(config: DictConfig, data: DataSet, seeds: Mapping[str, int]) -> DataSet:
 
 
 def loaded(
-    config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any], known: DataSet | None = None
-) -> DataSet:
+    config: DictConfig, call: Callable[..., Any], seeds: Mapping[str, int], level: Mapping[str, Any], known: DataSet | None = None,
+    seen: Callable[[str, Any], None] = lambda part, batch: None,
+) -> DataSet:  # fmt: skip
     """The whole data set, governed and fingerprinted.
 
     known: the same data set as it was loaded before. What takes a pass over a ready-made pipeline, which moves the
-    pipeline's own state on, is taken from it.
+    pipeline's own state on, is taken from it. seen: gets the name of the part and each batch of such a pass.
     """
     from dataclasses import replace
 
@@ -166,7 +185,7 @@ def loaded(
     else:
         with streams.global_generators(seeds["python"], seeds["numpy"]):  # a ready-made pipeline may draw from them
             data = data_sets.count_classes(data, config.training.steps_per_epoch)
-            data = replace(data, fingerprint=fingerprint.of(data, config.data.files, config.training.steps_per_epoch))
+            data = replace(data, fingerprint=fingerprint.of(data, config.data.files, config.training.steps_per_epoch, seen))
     return data
 
 

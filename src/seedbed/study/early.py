@@ -6,12 +6,12 @@ ended, and another process is started as usual. Imports nothing but the standard
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from seedbed.run.process import COMMAND, ENTROPY, REPLACED
+from seedbed.run import process
+from seedbed.run.process import COMMAND
 
 Process = subprocess.Popen[bytes]
 
@@ -31,12 +31,12 @@ class Early:
 
     def take(self, environment: Mapping[str, str | None]) -> Process | None:
         """The process if it has this environment; else it is ended."""
-        process, self.process = self.process, None
-        if process is not None and dict(environment) != GUESS:
-            process.kill()
-            process.wait()
+        ready, self.process = self.process, None
+        if ready is not None and dict(environment) != GUESS:
+            ready.kill()
+            ready.wait()
             return None
-        return process
+        return ready
 
     def end(self) -> None:
         """End the process if nobody has taken it."""
@@ -57,11 +57,8 @@ def ahead(argv: Sequence[str]) -> Iterator[Early]:
 
 def start(environment: Mapping[str, str | None]) -> Process:
     """Start a process that imports TensorFlow, then waits for what it is to train."""
-    env = {
-        name: value for name, value in os.environ.items() if environment.get(name, value) is not None and name not in (REPLACED, ENTROPY)
-    }
-    env |= {name: value for name, value in environment.items() if value is not None}
     # a session of its own: Ctrl-C is handed on by us, once. It writes into the study's log as soon as it knows which that is.
     return subprocess.Popen(
-        [*COMMAND, "repeat", "--worker"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, start_new_session=True
-    )
+        [*COMMAND, "repeat", "--worker"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=process.environment(environment),
+        start_new_session=True,
+    )  # fmt: skip

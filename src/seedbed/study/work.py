@@ -6,11 +6,9 @@ that the level needs. How each seed stands goes into the study's folder as it ha
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import pickle
-import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -20,11 +18,11 @@ from typing import IO, Any
 import cloudpickle
 from hydra.core.singleton import Singleton
 from hydra.core.utils import setup_globals
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import training
+from seedbed.run import process, training
 from seedbed.run.record import FINISHED, INTERRUPTED, Record
 from seedbed.run.session import Session, Worn
 from seedbed.study.plan import BEGUN, REFUSED, Task
@@ -70,7 +68,7 @@ def main() -> int:
 
 def work(order: Order) -> int:
     """Train the tasks in turn; returns the exit status."""
-    _end_with(os.getppid())
+    process.end_with(os.getppid())
     sessions: dict[str, Session] = {}  # configs that differ in the varied stream alone have one
     for task in order.tasks:
         gc.freeze()  # what is there stays: TensorFlow's half a million objects aren't looked through again and again
@@ -120,20 +118,7 @@ def one(order: Order, task: Task, session: Session) -> int | None:
 
 def needed(configs: list[DictConfig], task: Task) -> dict[str, str | None]:
     """The environment that a process has to be started with for a task."""
-    config = task.configured(configs)
-    seeds = training.resolved_seeds(config, task.master)
-    level: Any = OmegaConf.to_container(config.determinism, resolve=True)
-    return level["environment"] | {"PYTHONHASHSEED": str(seeds["hash"])}
-
-
-def _end_with(parent: int) -> None:
-    """End this process (with a checkpoint, by SIGTERM) when the one that started it has ended, however that was."""
-    if sys.platform != "linux":
-        return
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG of prctl(2)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+    return training.environment_of(task.configured(configs), task.master)
 
 
 def _say(line: str) -> None:

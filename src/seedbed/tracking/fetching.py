@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, notes
-from seedbed.run import digest
-from seedbed.run.record import FINISHED, Record, key_of
-from seedbed.tracking.store import experiment_id_of, settle
-
-RECORD_FILES = ("record.json", "config.yaml", "history.jsonl", "code.diff")
-LARGEST_FILE = 100_000_000  # bytes
+from seedbed.run import claims
+from seedbed.run.record import FINISHED
+from seedbed.tracking.store import experiment_id_of, settle, sqlite_file
 
 
 def fetch(folder: Path, masters: Iterable[int], uri: str, experiment: str) -> list[str]:
@@ -49,24 +46,11 @@ def _bring(client: Any, run: Any, runs: Path, uri: str) -> bool:
     """One record from the server into `runs`, if it is whole and is what it says; false if not."""
     key = run.data.tags["seedbed.key"]
     with tempfile.TemporaryDirectory(dir=runs, prefix=".fetch-") as folder:
-        names = {Path(item.path).name: item for item in client.list_artifacts(run.info.run_id, "record")}
-        fresh = Path(folder) / "fresh"
-        fresh.mkdir()
-        for name in RECORD_FILES:
-            if name in names and (names[name].file_size or 0) <= LARGEST_FILE:
-                shutil.copy(client.download_artifacts(run.info.run_id, f"record/{name}", folder), fresh / name)
         try:
-            record = Record.read(fresh)
-            whole = (
-                record.key == key == key_of(record.inputs)
-                and record.status == FINISHED
-                and digest.combined(record.digests) == record.digests["run"]
-                and digest.history(record.history()) == record.digests["history"]
-                and isinstance(record.config(), dict)
-            )
-        except (Refused, OSError, ValueError, KeyError, TypeError, AttributeError):
+            record = claims.checked(_downloaded(client, run, Path(folder)))
+        except (Refused, OSError):
             return False
-        if not whole:
+        if record.key != key:
             return False
         record.update(fetched={"from": notes.address(uri), "run_id": run.info.run_id})
         epochs = len(record.rows())
@@ -74,6 +58,50 @@ def _bring(client: Any, run: Any, runs: Path, uri: str) -> bool:
         values = {"run_id": run.info.run_id, "epochs": epochs, "most": epochs, "resumed": resumed, "status": FINISHED, "error": None}
         notes.note(record, uri, **values)
         with suppress(OSError):  # somebody trains it meanwhile
-            fresh.rename(runs / key)
+            record.path.rename(runs / key)
             return True
         return False
+
+
+def _downloaded(client: Any, run: Any, folder: Path) -> Path:
+    """The record's files from the server, and no others, in a folder below `folder`; too large ones are left there."""
+    names = {item.path: item for item in client.list_artifacts(run.info.run_id, "record") if not item.is_dir}
+    fresh = folder / "fresh"
+    fresh.mkdir()
+    for name, largest in claims.FILES.items():
+        path = f"record/{name}"
+        if path in names and (names[path].file_size or 0) <= largest:
+            shutil.copyfile(client.download_artifacts(run.info.run_id, path, str(folder)), fresh / name)
+    return fresh
+
+
+def bring(run_id: str, uri: str, folder: Path) -> Path:
+    """The record of one MLflow run at `uri`, brought into a folder below `folder` and checked (`claims.checked`); its path.
+
+    Raises Refused if there is no such run, or if it holds no whole record.
+    """
+    settle()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    shown = notes.address(uri)
+    if (file := sqlite_file(uri)) is not None and not file.exists():  # MLflow would make one
+        raise Refused(f"There is no MLflow store at {shown}. Say another: --uri URI, or MLFLOW_TRACKING_URI.")
+    client = MlflowClient(uri)
+    try:
+        run = client.get_run(run_id)
+        if "seedbed.key" not in run.data.tags:
+            raise Refused(f"The MLflow run {run_id} at {shown} is not the run of a record (no tag seedbed.key).")
+        fresh = _downloaded(client, run, folder)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise Refused(f"There is no MLflow run {run_id} at {shown}. Say another server: --uri URI, or MLFLOW_TRACKING_URI.") from None
+        raise Refused(f"MLflow at {shown} did not give the run {run_id}: {notes.reason(error, uri)}") from None
+    except OSError as error:
+        raise Refused(f"MLflow at {shown} did not give the run {run_id}: {notes.reason(error, uri)}") from None
+    if not (fresh / "record.json").exists():
+        raise Refused(f"The MLflow run {run_id} at {shown} holds no record: it has not ended, or was not sent whole (`seedbed sync`).")
+    record = claims.checked(fresh)
+    if record.key != run.data.tags["seedbed.key"]:
+        raise Refused(f"The MLflow run {run_id} at {shown} holds the record of another key than the one that it names.")
+    return fresh

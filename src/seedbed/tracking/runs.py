@@ -204,7 +204,7 @@ def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) ->
     metrics = [Metric(allowed(name), value, ended, epochs) for name, value in (record.metrics or {}).items()]
     client.log_batch(run_id, metrics=metrics, tags=tags)
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("record.json", "config.yaml", "history.jsonl", "code.diff", "weights.npz"):
+        for name in ("record.json", "config.yaml", "history.jsonl", "code.diff", "rows.npz", "weights.npz"):
             if (record.path / name).exists():
                 shutil.copy(record.path / name, folder)
         if nested is None:

@@ -1,0 +1,1 @@
+"""The same run again: does a result hold, and if not, what differs first."""

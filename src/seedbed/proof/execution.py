@@ -1,0 +1,104 @@
+"""Executions of one run, each in a fresh process with surroundings of its own; what they leave is compared elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from hydra.core.singleton import Singleton
+from omegaconf import DictConfig
+
+from seedbed import Refused
+from seedbed.proof.perturbing import AS_IT_IS, Way
+from seedbed.proof.work import Order
+from seedbed.run import process, training
+from seedbed.run.record import INTERRUPTED, Record
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What one execution left.
+
+    folder: `outcome.json`, `log.txt`, the trace, `runs/<key>/`. status: the record's, or `failed` before there was one, or
+    `stopped` where the trace had seen all it wanted. draws: who drew from the system's entropy (`entropy.Draw`s as dicts).
+    seconds: the whole process.
+    """
+
+    name: str
+    folder: Path
+    status: str
+    record: Record | None
+    error: str | None
+    seconds: float
+    draws: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        return dict(self.record.digests or {}) if self.record is not None else {}
+
+
+def execute(
+    config: DictConfig, folder: Path, name: str = "", way: Way = AS_IT_IS, trace: Mapping[str, Any] | None = None,
+    stop: int | None = None,
+) -> Execution:  # fmt: skip
+    """Train what `config` describes in a fresh process; its record and its trace lie below `folder` (made here).
+
+    way: the surroundings. trace: what is to be seen (arguments of `trace.Trace`). stop: the run is stopped after so many epochs,
+    by SIGTERM, and another process goes on.
+    Raises Refused for what the run refuses, and where the process has died (its log is named).
+    """
+    if stop is not None:
+        first = execute(config, folder, name, way, {"stop": stop})
+        if first.status != INTERRUPTED:
+            return first
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "outcome.json").unlink(missing_ok=True)
+    needed = training.environment_of(config)
+    process.refuse_conflicts(needed, str(config.determinism.level))
+    order = Order(config, folder, Singleton.get_state(), trace=dict(trace or {}), inside=way.inside)
+    begun = time.monotonic()
+    with way.outside(folder, config) as given:
+        env = process.environment(needed) | {key: value for key, value in given.pop("env").items() if key not in needed}
+        child = subprocess.Popen(
+            [*process.COMMAND, "verify", "--worker"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env,
+            start_new_session=True, **given,
+        )  # fmt: skip
+        try:
+            _ordered(child, order)
+            error = child.stderr.read() if child.stderr else b""
+            child.wait()
+        finally:
+            with suppress(ProcessLookupError):  # also what it has started: workers of a PyDataset
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    return _left(folder, name or way.name, child.returncode, error.decode(errors="replace"), time.monotonic() - begun)
+
+
+def _ordered(child: subprocess.Popen[bytes], order: Order) -> None:
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        cloudpickle.dump(order, child.stdin)  # as Hydra's own launchers: resolvers may be functions in functions
+        child.stdin.close()
+
+
+def _left(folder: Path, name: str, code: int, error: str, seconds: float) -> Execution:
+    try:
+        outcome = json.loads((folder / "outcome.json").read_text())
+    except (OSError, ValueError):
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        raise Refused(f"The process of the execution {name!r} {how}{hint}; see {folder / 'log.txt'}.\n{error[-2000:]}".strip()) from None
+    if outcome["status"] == "refused":
+        raise Refused(outcome["error"])
+    record = Record.read(Path(outcome["record"])) if outcome.get("record") else None
+    draws = json.loads((folder / "draws.json").read_text()) if (folder / "draws.json").exists() else []
+    return Execution(name, folder, outcome["status"], record, outcome.get("error"), seconds, draws)

@@ -1,0 +1,178 @@
+"""Surroundings that a result must not depend on: where, when and beside whom a run happens.
+
+Each is changed for an execution that is to have the bits of another one. What belongs to the run key at the level (thread
+numbers at `seeded`, libraries' switches) isn't changed: with it the result is another one by right.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import time_machine
+from omegaconf import DictConfig, OmegaConf
+
+# What is changed around a run, and how people call it.
+PARTS = {
+    "listing": "the order of directory listings",
+    "clock": "the clock (403 days on)",
+    "zone": "the time zone",
+    "locale": "the locale",
+    "directory": "the working directory",
+    "temporary": "the temporary folder",
+    "hash": "PYTHONHASHSEED outside",
+    "cores": "the number of cores",
+    "memory": "what lies where in memory",
+    "load": "background load",
+}
+
+# Variables of the outside, by part. A zone by POSIX rules needs no zone files; the hash seed is the shell's: a level sets its own.
+ELSEWHERE = {
+    "zone": {"TZ": "NPT-5:45"},
+    "hash": {"PYTHONHASHSEED": "4021"},
+    "memory": {"SEEDBED_PADDING": "x" * 3001},  # moves the stack; the rest moves by itself (address space randomisation)
+}
+
+# Locales that write numbers and sort words otherwise, as far as they are installed; `C` is everywhere.
+LOCALES = ("de_DE.utf8", "tr_TR.utf8", "fr_FR.utf8", "C")
+
+SHIFT_DAYS = 403  # another year, month, day of the week
+MOST_ENTRIES = 2000  # of a working directory that is mirrored; a larger one stays the working directory
+
+# A process beside the run that is busy a third of the time: it disturbs who runs when, and takes little away.
+BUSY = """
+import os, sys, time
+while os.getppid() == int(sys.argv[1]):
+    end = time.perf_counter() + 0.004
+    while time.perf_counter() < end:
+        pass
+    time.sleep(0.008)
+"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """The surroundings of one execution: which of PARTS are changed. number: another one changes the orders otherwise."""
+
+    name: str
+    parts: frozenset[str] = frozenset()
+    number: int = 1
+
+    @property
+    def inside(self) -> dict[str, Any]:
+        """What the process changes in itself: the keyword arguments of `inside`."""
+        return {"listing": self.number if "listing" in self.parts else 0, "days": SHIFT_DAYS * self.number if "clock" in self.parts else 0}
+
+    @contextmanager
+    def outside(self, folder: Path, config: DictConfig) -> Iterator[dict[str, Any]]:
+        """What `subprocess.Popen` is to be given besides (cwd, env: variables to add, preexec_fn); load beside it, meanwhile.
+
+        folder: for the temporary folder and the mirrored working directory.
+        """
+        variables = {name: value for part in sorted(self.parts & set(ELSEWHERE)) for name, value in ELSEWHERE[part].items()}
+        given: dict[str, Any] = {"env": variables}
+        if "locale" in self.parts:
+            variables["LC_ALL"] = _locale()
+        if "temporary" in self.parts:
+            variables["TMPDIR"] = str(folder / f"temporary {self.number}")
+            Path(variables["TMPDIR"]).mkdir(exist_ok=True)
+        if "directory" in self.parts and not _leads_upwards(OmegaConf.to_container(config, resolve=True)):
+            given["cwd"] = _mirror(folder / f"elsewhere {self.number}")
+        # where the level leaves the number of threads to the machine, that of cores is in the key
+        if "cores" in self.parts and config.determinism.threads.intra_op and hasattr(os, "sched_setaffinity"):
+            core = sorted(os.sched_getaffinity(0))[self.number % len(os.sched_getaffinity(0))]
+            given["preexec_fn"] = functools.partial(os.sched_setaffinity, 0, {core})
+        with ExitStack() as stack:
+            for _ in range(2 if "load" in self.parts else 0):
+                busy = subprocess.Popen([sys.executable, "-S", "-c", BUSY, str(os.getpid())])
+                stack.callback(busy.wait)
+                stack.callback(busy.kill)
+            yield given
+
+
+AS_IT_IS = Way("as it is")
+
+
+def perturbed(number: int = 1, leave: frozenset[str] = frozenset()) -> Way:
+    """The way number 1, 2, …: all is changed but what is to be left."""
+    return Way("perturbed" if number == 1 else f"perturbed {number}", frozenset(PARTS) - leave, number)
+
+
+def inside(stack: ExitStack, listing: int = 0, days: int = 0) -> None:
+    """Change this process's view of the world until `stack` ends: the order of directory listings, and the clock."""
+    if listing:
+        for name in ("listdir", "scandir"):  # os.walk, glob and pathlib call these
+            stack.callback(setattr, os, name, getattr(os, name))
+            setattr(os, name, functools.partial(_reordered, getattr(os, name), listing))
+    if days:
+        stack.enter_context(time_machine.travel(time.time() + days * 86_400, tick=True))
+
+
+class _Entries:
+    """What `os.scandir` returns: an iterator that can be closed."""
+
+    def __init__(self, entries: Sequence[Any]) -> None:
+        self.rest = iter(entries)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.rest
+
+    def __next__(self) -> Any:
+        return next(self.rest)
+
+    def __enter__(self) -> _Entries:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.rest = iter(())
+
+
+def _reordered(listing: Callable[..., Any], number: int, *arguments: Any, **named: Any) -> Any:
+    """A listing in another order, the same each time: file systems promise none."""
+    found = listing(*arguments, **named)
+    entries = sorted(found, key=lambda entry: os.fsencode(str(getattr(entry, "name", entry))))
+    random.Random(number).shuffle(entries)
+    return entries if isinstance(found, list) else _Entries(entries)
+
+
+@functools.cache
+def _locale() -> str:
+    with suppress(OSError, subprocess.SubprocessError):
+        there = subprocess.run(["locale", "-a"], capture_output=True, text=True, timeout=10).stdout.split()
+        for name in LOCALES:
+            if name in there and os.environ.get("LC_ALL") != name:
+                return name
+    return "C"
+
+
+def _mirror(folder: Path) -> Path:
+    """A working directory with the contents of this one: links, so that relative paths lead to the same files."""
+    here = Path.cwd()
+    entries = list(here.iterdir())
+    if len(entries) > MOST_ENTRIES:
+        return here
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for entry in entries:
+        (folder / entry.name).symlink_to(entry)
+    return folder
+
+
+def _leads_upwards(node: Any) -> bool:
+    """Whether a value of a config may be a path that a mirrored working directory doesn't have."""
+    if isinstance(node, dict | list):
+        return any(_leads_upwards(item) for item in (node.values() if isinstance(node, dict) else node))
+    return isinstance(node, str) and node.startswith("..")

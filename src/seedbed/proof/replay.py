@@ -1,0 +1,157 @@
+"""A record's inputs taken back, trained again, and the digests compared.
+
+    the record says what went in (claims.checked) → nothing in it is strange to this repository (untrusted.refuse)
+    → the same is here, as far as that can be said beforehand (promise) → `seedbed train` in a process of its own, here or in a
+    worktree of the recorded commit → once the data are loaded: is the key the recorded one? → the digests, one by one
+
+One way for both places: an older commit knows no `replay`, but it knows `train` and a config file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seedbed import Refused
+from seedbed.proof import checkout, here, promise, retrain, untrusted
+from seedbed.proof.checkout import Place
+from seedbed.proof.promise import Comparison, Row
+from seedbed.run import process
+from seedbed.run.record import FINISHED, Record
+
+FOLDER = ".proof"  # below `runs`
+
+
+@dataclass(frozen=True)
+class Options:
+    """anyway: also where the promise can't hold. checkout: at the recorded commit. trust_diff, trust_config: what the record brings
+    along may be run, or may name anything."""
+
+    anyway: bool = False
+    checkout: bool = False
+    trust_diff: bool = False
+    trust_config: bool = False
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of it.
+
+    inputs: each beside what there is here. reasons: why it is no replay; empty if it is one. digests: each beside the one here;
+    empty if it wasn't trained. error: why there are no digests though it was trained. commit: of the worktree that it was
+    trained in. seconds: of the whole process.
+    """
+
+    record: Record
+    inputs: Sequence[Row]
+    reasons: Sequence[str]
+    trained: bool = False
+    digests: Sequence[Row] = field(default_factory=tuple)
+    error: str | None = None
+    commit: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def is_replay(self) -> bool:
+        return self.trained and not self.reasons
+
+    @property
+    def agrees(self) -> bool:
+        return bool(self.digests) and all(row.same for row in self.digests)
+
+
+def replay(record: Record, folder: Path, own: bool, options: Options, said: Callable[[str], None]) -> Replay:
+    """Train a record again and compare.
+
+    record: as `claims.checked` returns it. folder: for whatever is made meanwhile; see `workspace`. own: whether the record is one
+    of this project's, trained here.  said: gets a line for people.
+    Raises Refused where the record asks for something that this repository doesn't have, and for whatever the run refuses.
+    """
+    plain = untrusted.config_of(record.path)
+    with ExitStack() as stack:
+        place = checkout.here()
+        if options.checkout:
+            place = stack.enter_context(checkout.worktree(record, folder, own or options.trust_diff, said))
+        if not options.trust_config:
+            untrusted.refuse(plain, record.inputs["code"], place.modules, place.root / "conf")
+        if options.checkout:
+            place = checkout.interpreter(place, record, said)
+        stated = retrain.stated(plain)
+        before = _joined(promise.of_level(record.level), here.before(record, stated, place), here.facts(record, plain, place))
+        if before.reasons and not options.anyway:
+            return Replay(record, before.rows, before.reasons, commit=place.commit)
+        seconds = (record.timing or {}).get("seconds")
+        said(f"Training it again{f' (it took {seconds:.0f} s)' if isinstance(seconds, float) else ''} …")
+        return _trained(record, stated, place, folder, options, plain)
+
+
+def _trained(record: Record, stated: dict[str, Any], place: Place, folder: Path, options: Options, plain: Mapping[str, Any]) -> Replay:
+    """Train, stopping once it is seen that other things go in than the recorded ones, and compare what came out."""
+
+    def compared(found: Record) -> Comparison:
+        inputs = promise.compared(record.inputs, found.inputs)
+        return _joined(promise.of_level(record.level), inputs, here.facts(record, plain, place))
+
+    def is_in_vain(begun: Record) -> bool:
+        return not options.anyway and begun.key != record.key and bool(compared(begun).reasons)
+
+    began = time.monotonic()
+    found, whole = retrain.trained(stated, place, folder, is_in_vain)
+    after, seconds = compared(found), time.monotonic() - began
+    if not whole:
+        return Replay(record, after.rows, after.reasons, commit=place.commit)
+    if found.status != FINISHED:
+        error = str(found.content.get("error") or f"it ended with the status {found.status}").strip()
+        return Replay(record, after.rows, after.reasons, True, error=error, commit=place.commit, seconds=seconds)
+    digests = list(promise.digests(record.digests, found.digests))
+    return Replay(record, after.rows, after.reasons, True, digests, commit=place.commit, seconds=seconds)
+
+
+@contextmanager
+def workspace(runs: Path) -> Iterator[Path]:
+    """A folder below `runs` that is gone afterwards; those of processes that were killed go first."""
+    parent = runs / FOLDER
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"Nothing can be kept in {runs}, not even for a while: {error}. Say another folder: --runs DIR.") from None
+    for left in parent.glob("replay-*-*"):
+        number = left.name.split("-")[1]
+        if number.isdigit() and not _lives(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"replay-{os.getpid()}-", dir=parent)).absolute()
+    try:
+        with process.signals_to(_stop):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            parent.rmdir()
+
+
+def _stop(number: int, frame: Any) -> None:
+    if number == signal.SIGTERM:
+        raise SystemExit(128 + number)  # so that what was made is taken away
+    raise KeyboardInterrupt
+
+
+def _lives(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _joined(*parts: Comparison) -> Comparison:
+    return Comparison([row for part in parts for row in part.rows], [reason for part in parts for reason in part.reasons])

@@ -1,0 +1,76 @@
+"""What `verify` and `diagnose` print."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from seedbed.printed import lines
+from seedbed.proof.golden import Compared
+from seedbed.proof.perturbing import PARTS
+from seedbed.proof.verify import Verdict
+
+MOST_CAUSES = 5
+
+
+def verdict(found: Verdict, golden: Compared | None, written: Any, argv: Sequence[str], verb: str = "verify") -> None:
+    """The executions, whether they agree, and if not where they part and why."""
+    rows = []
+    for number, side in enumerate(found.sides, 1):
+        done = side.execution
+        digest = done.digests.get("run", "")[:16] or "no digest"
+        rows.append((f"execution {number}", f"{done.name}: {done.status}, {digest}, {done.seconds:.1f} s"))
+    if changed := {part for side in found.sides for part in side.way.parts}:
+        rows.append(("perturbed", ", ".join(words for part, words in PARTS.items() if part in changed)))
+    if found.record is not None:
+        rows.append(("record", f"{found.record.path}: {'the same bits' if found.holds else 'other bits'}"))
+    status = found.sides[0].execution.status
+    if found.holds and status == "finished":
+        rows.append(("holds", f"yes: {len(found.sides)} executions{' and the record' if found.record else ''}, the same bits"))
+    elif found.holds:
+        rows.append(("holds", f"yes, as far as it goes: each execution {status} in the same way: {_last(found.sides[0].execution.error)}"))
+    else:
+        rows.append(("holds", f"NO: {', '.join(name.replace('_', ' ') for name in found.differing)} differ"))
+    if golden is not None:
+        rows.append(("golden", _golden(golden)))
+    if written is not None:
+        rows.append(("golden", f"written to {written}"))
+    if found.diagnosis is not None:
+        rows += _diagnosis(found.diagnosis)
+    rows.append(("next", _next(found, argv, verb)))
+    lines(rows)
+
+
+def _diagnosis(found: Any) -> list[tuple[str, str]]:
+    rows = [("they part", found.place.said)]
+    if found.vanished:
+        rows.append(("", "looked into step by step the two agreed: timing decides, or operations that are fused otherwise then"))
+    if found.surrounding:
+        rows.append(("enough is", f"a change of {PARTS[found.surrounding]}"))
+    for number, cause in enumerate(found.causes[:MOST_CAUSES], 1):
+        rows.append((f"cause {number}" if len(found.causes) > 1 else "cause", cause.what))
+        rows.append(("", f"mend: {cause.remedy}"))
+    return rows
+
+
+def _golden(golden: Compared) -> str:
+    if golden.agrees is None:
+        return f"not comparable: {golden.file} is from another environment: {'; '.join(golden.why[:6])}"
+    if golden.agrees:
+        return f"the same bits as {golden.file}"
+    changed = f"; changed since: {', '.join(golden.inputs)}" if golden.inputs else "; no input has changed since"
+    return f"OTHER bits than {golden.file}: {', '.join(golden.differing)}{changed}"
+
+
+def _next(found: Verdict, argv: Sequence[str], verb: str) -> str:
+    words = shlex.join([word for word in argv if word != "--json"])
+    if found.diagnosis is not None:
+        return "mend it, then the same command again; `seedbed audit` reads your code for more of the kind"
+    if not found.holds:
+        return f"seedbed diagnose {words}".strip()
+    return f"seedbed {verb} --times 5 {words}  (more executions)".replace("  (", "   (")
+
+
+def _last(error: str | None) -> str:
+    return (error or "no error was kept").strip().splitlines()[-1]

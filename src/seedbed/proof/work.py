@@ -1,0 +1,79 @@
+"""One execution of a run, in a process that was started for it alone: what `execution.execute` starts.
+
+Reads an `Order` from standard input (pickled by the process that started this one), trains, and leaves in the order's folder
+`outcome.json` and whatever its `Trace` has seen. The record is written below `runs/` there, so nothing of the user's is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import setup_globals
+from omegaconf import DictConfig
+
+from seedbed import Refused
+from seedbed.run import config as configs
+from seedbed.run import process, training
+from seedbed.run.record import write_atomically
+
+
+@dataclass
+class Order:
+    """What a process is to do.
+
+    trace: what `trace.Trace` is to see (its keyword arguments); inside: changes of this process's surroundings that only it can
+    make itself (`perturbing.inside`); entropy: the master seed where the level is `off`.
+    """
+
+    config: DictConfig
+    folder: Path
+    hydra: Any = None
+    entropy: int | None = None
+    trace: Mapping[str, Any] = field(default_factory=dict)
+    inside: Mapping[str, Any] = field(default_factory=dict)
+
+
+def main() -> int:
+    configs.register()
+    setup_globals()
+    order: Order = pickle.load(sys.stdin.buffer)
+    if order.hydra is not None:
+        Singleton.set_state(order.hydra)
+    process.end_with(os.getppid())
+    log = os.open(order.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    outcome: dict[str, Any] = {"status": "failed"}
+    try:
+        with ExitStack() as stack:
+            outcome = _trained(order, stack)
+    except Refused as error:
+        outcome = {"status": "refused", "error": str(error), "traceback": traceback.format_exc()}
+    except Exception as error:
+        outcome["error"], outcome["traceback"] = traceback.format_exception_only(error)[-1].strip(), traceback.format_exc()
+    write_atomically(order.folder / "outcome.json", json.dumps(outcome))
+    return 0
+
+
+def _trained(order: Order, stack: ExitStack) -> dict[str, Any]:
+    from seedbed.proof import entropy, perturbing, trace
+
+    perturbing.inside(stack, **order.inside)
+    draws = stack.enter_context(entropy.watching(file=order.folder / "draws.jsonl"))
+    seen = trace.Trace(order.folder, draws, **order.trace)
+    config = order.config
+    config.runs = str(order.folder / "runs")
+    stack.callback(seen.ended)  # also what was seen of a run that fails
+    record = training.run(config, order.entropy, said=lambda line: print(line, flush=True), watch=seen)
+    return {"status": record.status, "record": str(record.path), "error": record.content.get("error")}

@@ -1,0 +1,141 @@
+"""docs/causes.md holds: each program's fault is caught, placed and, where code can tell, found by the audit; cured it holds."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import OUTSIDE, QUIET, ROOT, STRICT
+
+from seedbed.proof import audit
+
+CATALOGUE = ROOT / "docs" / "causes.md"
+
+
+@dataclass(frozen=True)
+class Entry:
+    title: str
+    program: str
+    words: list[str]
+    line: str  # what is said of place, surroundings, draws and audit
+    cure: str
+
+    def said(self, what: str) -> str | None:
+        found = re.search(rf"{what}: ([^.]+(?:\.\w[^.]*)*)\.", self.line)
+        return found.group(1) if found else None
+
+    @property
+    def cured(self) -> str:
+        replaced = re.match(r"`(.+)` in place of `(.+)`\.", self.cure)
+        if not replaced:
+            return self.program
+        new, old = replaced.groups()
+        assert old in self.program, f"{self.title}: the cure replaces {old!r}, which isn't there"
+        return self.program.replace(old, new)
+
+
+def entries() -> list[Entry]:
+    found = []
+    for section in re.split(r"^### ", CATALOGUE.read_text(), flags=re.MULTILINE)[1:]:
+        title, _, body = section.partition("\n")
+        program = re.search(r"```python\n(.*?)```", body, re.DOTALL)
+        shown = re.search(r"^- Shown by: `(.+)`$", body, re.MULTILINE)
+        line = re.search(r"^- (Place: .+)$", body, re.MULTILINE)
+        cure = re.search(r"^- Cure: (.+)$", body, re.MULTILINE)
+        assert program is not None, title
+        assert shown is not None, title
+        assert line is not None, title
+        assert cure is not None, title
+        found.append(Entry(title, program.group(1), shlex.split(shown.group(1)), line.group(1), cure.group(1)))
+    return found
+
+
+ENTRIES = entries()
+
+
+def test_there_are_enough_causes() -> None:
+    assert len(ENTRIES) >= 20
+    assert len({entry.title for entry in ENTRIES}) == len(ENTRIES)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.title)
+def test_a_cause_is_caught_placed_and_found(seedbed: Callable[..., Any], tmp_path: Path, entry: Entry) -> None:
+    (tmp_path / "cause.py").write_text(entry.program)
+    words = ["verify", "--config-dir", str(ROOT / "docs" / "causes"), *entry.words, f"runs='{tmp_path / 'runs'}'", "--json"]
+    done = seedbed(*words, env={"PYTHONPATH": str(tmp_path)})
+    assert done.status == 1, f"{done.out}\n{done.err}"
+    diagnosis = done.json["diagnosis"]
+    kinds, _, layer = str(entry.said("Place")).partition(", layer ")
+    assert diagnosis["place"]["kind"] in kinds.split(" or "), diagnosis
+    if layer:
+        assert str(diagnosis["place"]["layer"]).split("/")[-1] == layer, diagnosis
+    assert diagnosis["surrounding"] == entry.said("Enough"), diagnosis
+    causes = " ".join(f"{cause['what']} {cause['remedy']}" for cause in diagnosis["causes"])
+    assert causes
+    if draws := entry.said("Draws"):
+        line = next(number for number, text in enumerate(entry.program.splitlines(), 1) if draws.strip("`") in text)
+        assert f"cause.py:{line}," in causes
+    if found := entry.said("Audit"):
+        code, snippet = re.fullmatch(r"([A-Z]+\d+), `(.+)`", found).groups()  # type: ignore[union-attr]
+        line = next(number for number, text in enumerate(entry.program.splitlines(), 1) if snippet in text)
+        assert (code, line) in {(one.code, one.line) for one in audit.examine([tmp_path / "cause.py"], print)}
+        if not entry.words.count("--against"):
+            assert f"cause.py:{line}" in causes  # diagnose names it, too
+
+
+# Trains each program in turn, in one process: {title: digests}.
+DRIVER = """
+import importlib, json, sys
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from seedbed.run import config, training
+folder, jobs, number = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+sys.path.insert(0, str(folder))
+if number:
+    from contextlib import ExitStack
+    from seedbed.proof import perturbing
+    perturbing.inside(ExitStack(), listing=number, days=403)
+config.register()
+found = {}
+with initialize_config_dir(str(Path(sys.argv[4]) / "conf"), version_base="1.3"):
+    for name, words in jobs.items():
+        where = [f"hydra.searchpath=[file://{sys.argv[4]}/docs/causes]", "tracking=none", f"runs='{folder}/runs {number}/{name}'"]
+        record = training.run(compose("train", [*where, *(word.replace("cause.", f"{name}.") for word in words)]))
+        found[name] = record.digests
+print(json.dumps(found))
+"""
+
+
+def test_cured_they_hold(tmp_path: Path) -> None:
+    """All cured programs in one process, and in another one in other surroundings: the same digests."""
+    jobs = {}
+    for number, entry in enumerate(ENTRIES):
+        words = [word for word in entry.words if not word.startswith("--")]
+        if "--against" in entry.words:
+            words = entry.words[: entry.words.index("--against")]
+        if any(word.startswith("determinism=") for word in words):
+            words = [word for word in words if not word.startswith("determinism=")]  # its cure is strict
+        targets = [f"data.source._target_=cause{number}.data"]
+        targets += [f"model._target_=cause{number}.model"] if "model=cause" in words else []
+        (tmp_path / f"cause{number}.py").write_text(entry.cured)
+        jobs[f"cause{number}"] = [*words, *targets]
+
+    def trained(number: int, **env: str) -> dict[str, Any]:
+        (tmp_path / f"here {number}").mkdir()
+        command = [sys.executable, "-c", DRIVER, str(tmp_path), json.dumps(jobs), str(number), str(ROOT)]
+        given = {**OUTSIDE, **STRICT, **QUIET, **env}
+        done = subprocess.run(command, env=given, cwd=tmp_path / f"here {number}", capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    first, second = trained(0), trained(1, TZ="NPT-5:45", LC_ALL="C", TMPDIR=str(tmp_path))
+    differing = [ENTRIES[int(name.removeprefix("cause"))].title for name in jobs if first[name] != second[name]]
+    assert not differing

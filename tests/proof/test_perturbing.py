@@ -1,0 +1,99 @@
+"""The surroundings that an execution is given are really other ones, and whatever is changed in a process is put back."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedbed.proof import perturbing
+from seedbed.proof.perturbing import PARTS, Way, perturbed
+
+LOOK = """
+import json, os, sys, time
+print(json.dumps({"cwd": os.getcwd(), "here": sorted(os.listdir(".")), "zone": time.timezone, "tmp": os.environ.get("TMPDIR"),
+                  "locale": os.environ.get("LC_ALL"), "hash": os.environ.get("PYTHONHASHSEED"), "padding": len(os.environ.get("SEEDBED_PADDING", "")),
+                  "cores": len(os.sched_getaffinity(0))}))
+"""
+
+
+def look(way: Way, folder: Path, config: Any) -> dict[str, Any]:
+    with way.outside(folder, config) as given:
+        env = {**os.environ, **given.pop("env")}
+        done = subprocess.run([sys.executable, "-c", LOOK], env=env, capture_output=True, text=True, check=True, **given)
+    return json.loads(done.stdout)
+
+
+def test_all_is_changed(config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "table.csv").write_text("a\n1\n")
+    monkeypatch.chdir(tmp_path / "here")
+    before, after = look(perturbing.AS_IT_IS, tmp_path, config()), look(perturbed(), tmp_path, config())
+    assert before["here"] == after["here"] == ["table.csv"]  # relative paths lead to the same files
+    for name in ("cwd", "zone", "tmp", "locale", "hash", "padding"):
+        assert before[name] != after[name], name
+    assert after["cores"] == 1
+
+
+def test_one_part_alone(config: Callable[..., Any], tmp_path: Path) -> None:
+    before = look(perturbing.AS_IT_IS, tmp_path, config())
+    after = look(Way("zone", frozenset({"zone"})), tmp_path, config())
+    assert {name for name in before if before[name] != after[name]} == {"zone"}
+
+
+def test_what_is_in_the_key_stays(config: Callable[..., Any], tmp_path: Path) -> None:
+    """At `seeded` the number of cores decides that of threads, and is in the key; a path above is one that a mirror hasn't."""
+    seeded = look(perturbed(), tmp_path, config("determinism=seeded"))
+    assert seeded["cores"] == len(os.sched_getaffinity(0))
+    upwards = look(perturbed(), tmp_path, config("data=csv", "data.source.path=../table.csv", "data.source.target=a"))
+    assert upwards["cwd"] == str(Path.cwd())
+
+
+def test_inside_and_put_back(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number:02d}").touch()
+    names = sorted(os.listdir(tmp_path))  # noqa: PTH208 (what is tested)
+    was = os.listdir, os.scandir, time.time()
+    with ExitStack() as stack:
+        perturbing.inside(stack, listing=1, days=403)
+        listed = os.listdir(tmp_path)  # noqa: PTH208
+        assert sorted(listed) == names
+        assert listed != names
+        assert [path.name for path in tmp_path.iterdir()] == listed
+        with os.scandir(tmp_path) as entries:
+            assert [entry.name for entry in entries] == listed
+        assert [Path(path).name for path in glob.glob(f"{tmp_path}/*")] == listed  # noqa: PTH207
+        assert next(os.walk(tmp_path))[2] == listed
+        assert time.time() - was[2] > 400 * 86_400
+        assert (datetime.now() - datetime.fromtimestamp(was[2])).days >= 402
+    assert (os.listdir, os.scandir) == was[:2]
+    assert time.time() - was[2] < 3600
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it has ended
+        return ""
+
+
+def test_load_ends(config: Callable[..., Any], tmp_path: Path) -> None:
+    with Way("load", frozenset({"load"})).outside(tmp_path, config()):
+        busy = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if f"\0{os.getpid()}\0" in _read(path)]
+        assert len(busy) == 2
+    assert not [path for path in busy if path.exists()]
+
+
+def test_what_is_left_stays() -> None:
+    assert perturbed(1, frozenset({"clock"})).parts == frozenset(PARTS) - {"clock"}
+    assert perturbed(1, frozenset({"clock"})).inside["days"] == 0
