@@ -39,7 +39,7 @@ class ModelContract:
     random_in_inference = False
     # False: an example's output may depend on the others of its batch.
     rows_independent = True
-    # Seconds that a phase's process may take, before it is ended.
+    # Seconds that the process that measures may take before it is ended; the short runs have no limit.
     timeout = 600.0
 
     @pytest.fixture(scope="class")

@@ -319,7 +319,7 @@ def test_a_stopped_run_that_had_parted_before(make: Maker) -> None:
 
 FIRST = {
     "W": ("The first output that differs is the initial weights:", OTHER, PARTED),
-    "H": ("The first output that differs is loss of epoch 1:", LATER, PARTED),
+    "H": ("The first output that differs is loss of epoch 2:", LATER, PARTED),
     "E": ("The first output that differs is final weights:", LATER, HISTORY),
     "P": ("The first output that differs is what comes after training (predictions, metrics):", {"predictions": "b" * 64}, HISTORY),
 }

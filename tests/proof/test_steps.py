@@ -75,10 +75,9 @@ with initialize_config_dir(conf, version_base="1.3"):
 print(json.dumps(found))
 """
 JOBS = {
-    **{f"{name} loop": ["data=digits", "training.epochs=2", *words] for name, words in MODELS.items()},
+    **{f"{name} loop": ["data=digits", "training.epochs=1", *MODELS[name]] for name in ("gru", "transformer")},
     "cnn fit": ["data=digits", "training.epochs=2", *MODELS["cnn"], "training.engine=fit", "training.steps_per_execution=4"],
-    "cnn half": ["data=digits", "training.epochs=1", *MODELS["cnn"], "training.mixed_precision=true"],
-    "mlp XLA": ["data=digits", "training.epochs=2", *MODELS["mlp"], "training.jit_compile=true"],
+    "mlp XLA": ["data=digits", "training.epochs=1", *MODELS["mlp"], "training.jit_compile=true"],
 }
 
 
@@ -105,7 +104,7 @@ def test_tracing_changes_no_bit_and_sees_everything(tmp_path: Path) -> None:
             values = seen.values("train", 3)
             kept = next(point for point in points if point.startswith("output"))
             index = 1 + points.index(kept)
-            assert int(hashed(tf.constant(values[kept]))) == int(steps[3, index]) or "half" in name, name  # bfloat16 is kept as float32
+            assert int(hashed(tf.constant(values[kept]))) == int(steps[3, index]), name
 
 
 def test_layers_are_not_seen_outside_of_a_step() -> None:

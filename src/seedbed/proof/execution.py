@@ -74,7 +74,9 @@ def execute(
         )  # fmt: skip
         try:
             _ordered(child, order)
-            error = child.stderr.read() if child.stderr else b""
+            assert child.stderr is not None
+            with child.stderr:
+                error = child.stderr.read()
             child.wait()
         finally:
             with suppress(ProcessLookupError):  # also what it has started: workers of a PyDataset

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,18 +128,12 @@ def workspace(runs: Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"replay-{os.getpid()}-", dir=parent)).absolute()
     try:
-        with process.signals_to(_stop):
+        with process.signals_to(retrain.stop):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
             parent.rmdir()
-
-
-def _stop(number: int, frame: Any) -> None:
-    if number == signal.SIGTERM:
-        raise SystemExit(128 + number)  # so that what was made is taken away
-    raise KeyboardInterrupt
 
 
 def _lives(number: int) -> bool:

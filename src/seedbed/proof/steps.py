@@ -249,6 +249,9 @@ class Steps:
         size = sum(value.nbytes for value in values)
         if not kept or (number != self.only if self.only is not None else size > self.budget):
             return
+        file = self.folder / f"{phase}-{number:06d}.npz"
+        if file.exists():
+            return  # of the first epoch that was traced
         self.budget -= size
         self.folder.mkdir(exist_ok=True)
         plain: dict[str, Any] = {
@@ -256,7 +259,7 @@ class Steps:
             for i, value in enumerate(values)
             if value.dtype.kind != "O"
         }
-        np.savez(self.folder / f"{phase}-{number:06d}.npz", names=np.array(kept), **plain)
+        np.savez(file, names=np.array(kept), **plain)
 
 
 _INSTALLED: list[Steps] = []
