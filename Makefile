@@ -17,7 +17,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance verify diagnose replay diff audit ui doctor sync test lint bench cluster lock lock-check clean
+.PHONY: help train repeat compare variance verify diagnose replay diff audit ui doctor sync test test-slow lint bench cluster lock lock-check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,8 +60,11 @@ doctor: .venv/.train  ## which levels of determinism this machine can keep, and 
 sync: .venv/.train  ## send to MLflow what is missing there
 	@$(BIN)/seedbed sync $(ARGS)
 
-test: .venv/.dev  ## all tests: make test ARGS="-k seeds"
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/.dev  ## the tests: make test ARGS="-k seeds"
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: .venv/.dev  ## more cases of what the tests show, which don't fit into half an hour of CI
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: .venv/.dev  ## ruff (check and format), mypy, import contracts, audit
 	@$(BIN)/ruff check .

@@ -287,7 +287,12 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, l
     return folder, words
 
 
-@pytest.mark.parametrize("name", CASES)
+# One of each way in which foreign code keeps something; the others are `make test-slow`.
+FIRST = ("random_constant", "stateful", "counting", "module_seed_generator", "at_inference", "callback with a class's state",
+         "data by_global", "data pipeline")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in CASES])
 def test_a_study_of_foreign_code_has_the_digests_of_fresh_processes(
     seedbed: Callable[..., Any], tmp_path: Path, foreign: tuple[Path, dict[str, list[str]]], name: str
 ) -> None:

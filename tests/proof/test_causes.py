@@ -71,7 +71,13 @@ def test_there_are_enough_causes() -> None:
     assert len({entry.title for entry in ENTRIES}) == len(ENTRIES)
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.title)
+# Of the arithmetic, what `strict` is about is always run; the others are `make test-slow`.
+SLOW = ("XLA", "Mixed precision", "Another library for the same operation", "Batch normalisation and the order of examples")
+
+
+@pytest.mark.parametrize(
+    "entry", [pytest.param(entry, id=entry.title, marks=[pytest.mark.slow] if entry.title in SLOW else []) for entry in ENTRIES]
+)
 def test_a_cause_is_caught_placed_and_found(seedbed: Callable[..., Any], tmp_path: Path, entry: Entry) -> None:
     (tmp_path / "cause.py").write_text(entry.program)
     quiet = [] if entry.chapter == "Who is ready first" else ["--leave", "load"]  # what isn't about timing needn't wait for others
