@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from seedbed.proof.audit import Finding
@@ -120,7 +121,9 @@ def usual(
         *_drawn(place, draws),
     ]
     found += _piped(place, traces[0])
-    found += [Cause(f"{one.file}:{one.line}: {one.what} ({one.code})", one.mend) for one in findings]
+    drawn = {f"{Path(str(draw['file'])).name}:{draw['line']}" for draw in draws}  # these lines are named already
+    new = [one for one in findings if f"{Path(one.file).name}:{one.line}" not in drawn]
+    found += [Cause(f"{one.file}:{one.line}: {one.what} ({one.code})", one.mend) for one in new]
     layer = str(traces[0].get("layers", {}).get(place.layer, ""))
     if "." in layer and place.kind in ("output", "input", "backward", "gradient", "weights", "state"):
         found.append(Cause(f"the layer's own code ({layer}): a generator without a seed, Python code in the graph, state outside of variables",
