@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     if verb not in VERBS:
         helped = verb in ("", "-h", "--help")
         lines = [] if helped else [f"seedbed: there is no command {verb!r}.\n"]
-        lines += ["usage: seedbed COMMAND [ARGUMENTS]\n", *(f"  {name:8} {words}" for name, words in VERBS.items())]
+        lines += ["usage: seedbed COMMAND [ARGUMENTS]\n", *(f"  {name:9} {words}" for name, words in VERBS.items())]
         print("\n".join(lines), file=sys.stdout if helped else sys.stderr)
         return 0 if helped else 2
     from seedbed import proofs, studies

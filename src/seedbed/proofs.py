@@ -59,6 +59,7 @@ def _verified(verb: str, argv: list[str]) -> int:
     from seedbed.proof import golden as goldens
     from seedbed.proof import show
     from seedbed.proof import verify as proof
+    from seedbed.proof.workspace import workspace
 
     with printed.json_alone(options.json):
         composed = composing.composed(words, verb)
@@ -74,7 +75,7 @@ def _verified(verb: str, argv: list[str]) -> int:
         times = options.times if options.times is not None else 1 if others or options.resume else 2
         look = verb == "diagnose" or not options.no_diagnosis
         asked = proof.Asked(config, others, times, options.resume, frozenset(options.leave), golden, look, _audited)
-        with proof.workplace(Path(config.runs)) as folder:
+        with workspace(Path(config.runs)) as folder:
             found = proof.verified(asked, folder, printed.say)
         compared, record = None, found.sides[0].execution.record
         file, new = (options.golden, options.write_golden) if verb == "verify" else (None, None)
@@ -120,6 +121,7 @@ def replay(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     from seedbed.proof import finding, show_replay
     from seedbed.proof import replay as replaying
+    from seedbed.proof.workspace import workspace
     from seedbed.run import claims
     from seedbed.run import config as configs
 
@@ -127,7 +129,7 @@ def replay(argv: list[str]) -> int:
     mine = Path(config.runs).expanduser().absolute()
     runs = (options.runs.expanduser() if options.runs else mine).absolute()
     asked = replaying.Options(options.anyway, options.checkout, options.trust_diff, options.trust_config)
-    with printed.json_alone(options.json), replaying.workspace(runs) as folder:
+    with printed.json_alone(options.json), workspace(runs) as folder:
         source = None
         if finding.is_mlflow_id(options.run, runs):
             from seedbed.tracking import fetching
@@ -209,7 +211,7 @@ def audit(argv: list[str]) -> int:
 def _audit_dynamic(words: list[str]) -> int:
     """`seedbed audit --dynamic`: who draws from entropy in a training. 0 nothing that reaches, 1 something does, 2 could not be asked."""
     from seedbed.proof import dynamic
-    from seedbed.proof.verify import workplace
+    from seedbed.proof.workspace import workspace
 
     as_json, words = printed.without(words, "--json")
     with printed.json_alone(as_json):
@@ -217,7 +219,7 @@ def _audit_dynamic(words: list[str]) -> int:
         if composed is None:
             return 0
         config, _ = composed
-        with workplace(Path(config.runs)) as folder:
+        with workspace(Path(config.runs)) as folder:
             found = dynamic.audited(config, folder, printed.say)
     if as_json:
         print(json.dumps(found.as_json()), flush=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import OUTSIDE
 
 from seedbed.proof import golden
 from seedbed.run.record import Record
@@ -40,6 +45,32 @@ def test_a_record_with_other_bits_is_named(seedbed: Seedbed, tmp_path: Path) -> 
     assert done.status == 1
     assert "other bits" in done.out
     assert "NO: history differ" in done.out
+
+
+def test_stopped_it_leaves_nothing(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "seedbed", "verify", *QUICK, "training.epochs=100000", f"runs='{runs}'"]
+    process = subprocess.Popen(command, env=OUTSIDE, cwd=tmp_path, stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 120
+        while not list(runs.glob(".proof/*/execution 1/runs/*/record.json")):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143
+    assert not (runs / ".proof").exists()
+    assert not [path for path in Path("/proc").glob("[0-9]*/cwd") if str(tmp_path) in _link(path)]  # no process of it goes on
+
+
+def _link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:  # it has ended, or isn't ours
+        return ""
 
 
 def test_goldens(seedbed: Seedbed, tmp_path: Path) -> None:

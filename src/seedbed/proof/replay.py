@@ -9,24 +9,17 @@ One way for both places: an older commit knows no `replay`, but it knows `train`
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seedbed import Refused
 from seedbed.proof import checkout, here, promise, retrain, untrusted
 from seedbed.proof.checkout import Place
 from seedbed.proof.promise import Comparison, Row
-from seedbed.run import process
 from seedbed.run.record import FINISHED, Record
-
-FOLDER = ".proof"  # below `runs`
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Replay:
 def replay(record: Record, folder: Path, own: bool, options: Options, said: Callable[[str], None]) -> Replay:
     """Train a record again and compare.
 
-    record: as `claims.checked` returns it. folder: for whatever is made meanwhile; see `workspace`. own: whether the record is one
+    record: as `claims.checked` returns it. folder: for what is made meanwhile; see `workspace`. own: whether the record is one
     of this project's, trained here.  said: gets a line for people.
     Raises Refused where the record asks for something that this repository doesn't have, and for whatever the run refuses.
     """
@@ -112,38 +105,6 @@ def _trained(record: Record, stated: dict[str, Any], place: Place, folder: Path,
         return Replay(record, after.rows, after.reasons, True, error=error, commit=place.commit, seconds=seconds)
     digests = list(promise.digests(record.digests, found.digests))
     return Replay(record, after.rows, after.reasons, True, digests, commit=place.commit, seconds=seconds)
-
-
-@contextmanager
-def workspace(runs: Path) -> Iterator[Path]:
-    """A folder below `runs` that is gone afterwards; those of processes that were killed go first."""
-    parent = runs / FOLDER
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f"Nothing can be kept in {runs}, not even for a while: {error}. Say another folder: --runs DIR.") from None
-    for left in parent.glob("replay-*-*"):
-        number = left.name.split("-")[1]
-        if number.isdigit() and not _lives(int(number)):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"replay-{os.getpid()}-", dir=parent)).absolute()
-    try:
-        with process.signals_to(retrain.stop):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            parent.rmdir()
-
-
-def _lives(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _joined(*parts: Comparison) -> Comparison:

@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from seedbed import Refused
-from seedbed.proof import untrusted
+from seedbed.proof import untrusted, workspace
 from seedbed.proof.checkout import Place
 from seedbed.run import process
 from seedbed.run.record import Record, write_atomically
@@ -59,7 +59,7 @@ def trained(config: Mapping[str, Any], place: Place, folder: Path, is_in_vain: C
                     seen = True
                     if is_in_vain(begun):
                         return begun, False
-                raise_if_stopped()
+                workspace.raise_if_stopped()
                 time.sleep(0.05)
         finally:
             with suppress(ProcessLookupError):  # also what it has started: workers of a PyDataset
@@ -69,23 +69,6 @@ def trained(config: Mapping[str, Any], place: Place, folder: Path, is_in_vain: C
     if child.returncode not in (0, 1) or found is None:
         raise Refused(_last_words((folder / "log.txt").read_text(errors="replace"), child.returncode))
     return found, True
-
-
-_STOPPED: list[int] = []
-
-
-def stop(number: int, frame: Any) -> None:
-    """A signal's handler: ends what goes on, so that what was made is taken away."""
-    _STOPPED.append(number)
-    raise_if_stopped()
-
-
-def raise_if_stopped() -> None:
-    """Once more, where the signal came when its exception was lost: Python drops those that a hook of `os.fork` raises."""
-    if _STOPPED and _STOPPED[-1] == signal.SIGTERM:
-        raise SystemExit(128 + signal.SIGTERM)
-    if _STOPPED:
-        raise KeyboardInterrupt
 
 
 def _record(runs: Path) -> Record | None:

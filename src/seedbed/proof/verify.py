@@ -6,10 +6,7 @@ that were written down (`golden`).
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,26 +66,10 @@ class Verdict:
         }  # fmt: skip
 
 
-@contextmanager
-def workplace(runs: Path) -> Iterator[Path]:
-    """A folder for executions below the records; removed at the end, whatever happens."""
-    folder = runs / ".proof" / uuid.uuid4().hex[:12]
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise Refused(f"Executions can't be kept in {runs}: {error}. Say a folder that can be written to: runs=DIR.") from None
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            folder.parent.rmdir()
-
-
 def verified(asked: Asked, folder: Path, said: Callable[[str], None]) -> Verdict:
     """Train, compare, and where something differs look for the first point at which it does.
 
-    folder: see `workplace`. said: gets a line for people before each execution. Raises Refused for what the run refuses.
+    folder: see `workspace.workspace`. said: gets a line for people before each execution. Raises Refused for what the run refuses.
     """
     for config in (asked.config, *asked.others.values()):
         configs.check(config)
