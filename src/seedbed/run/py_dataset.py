@@ -53,6 +53,8 @@ class Governed:
         after = _outline(self.inner)
         if changed := [name for name, was in before[1].items() if was[0] is not None and not _same(was, after.get(name))]:
             self.hidden = f"attributes that {type(self.inner).__name__} changes while it makes a batch: {', '.join(changed)}"
+        if used_up := [name for name, value in vars(self.inner).items() if hasattr(value, "__next__")]:
+            self.hidden = f"an iterator that {type(self.inner).__name__} holds, and uses up: {', '.join(used_up)}"
         return made
 
     def epochs(self, wanted: range, count: int) -> Iterator[Any]:
@@ -175,7 +177,7 @@ def _tensorflow_state() -> Any:
     """Where TensorFlow's generator of seeds for eager operations stands (`tf.random.normal` and the like)."""
     if _GOVERNED is not None:
         return None
-    generator = context.context()._rng  # no public way to it in TensorFlow 2.21
+    generator = getattr(context.context(), "_rng", None)  # no public way to it in TensorFlow 2.21
     return generator and generator.getstate()
 
 
