@@ -215,7 +215,7 @@ def _complete(argv: list[str]) -> int:
         print("\n".join(VERBS))
         return 0
     if "query" in " ".join(argv):
-        if words[1] not in ("train", "repeat", "variance"):
+        if words[1] not in ("train", "repeat", "variance", "verify", "diagnose"):
             return 0
         os.environ["COMP_LINE"] = "seedbed " + line.split(words[1], 1)[1].lstrip()
         os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))

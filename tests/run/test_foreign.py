@@ -718,7 +718,14 @@ def cut_off(after: int) -> Callable[..., Path]:
     return write
 
 
-@pytest.mark.parametrize("name", CASES)
+# Variants of a case that stays; `make test-slow` has them.
+VARIANTS = {
+    "uint8", "bool", "steps_per_epoch, tf_data", "steps_per_epoch, py_dataset",
+    *[f"PyDataset: {draw}" for draw in list(DRAWS)[1:]], *[f"callback: {kind}" for kind in list(KEPT)[2:]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in VARIANTS else []) for name in CASES])
 def test_same_bits_everywhere(
     name: str, foreign: Path, elsewhere: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip

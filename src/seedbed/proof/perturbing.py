@@ -44,7 +44,7 @@ ELSEWHERE = {
 }
 
 # Locales that write numbers and sort words otherwise, as far as they are installed; `C` is everywhere.
-LOCALES = ("de_DE.utf8", "tr_TR.utf8", "fr_FR.utf8", "C")
+LOCALES = ("de_DE.utf8", "tr_TR.utf8", "fr_FR.utf8", "C.utf8", "C")
 
 SHIFT_DAYS = 403  # another year, month, day of the week
 MOST_ENTRIES = 2000  # of a working directory that is mirrored; a larger one stays the working directory
@@ -150,12 +150,13 @@ def _reordered(listing: Callable[..., Any], number: int, *arguments: Any, **name
 
 @functools.cache
 def _locale() -> str:
+    """A locale that is installed and isn't the one in force."""
+    here = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or "C"
+    there: list[str] = []
     with suppress(OSError, subprocess.SubprocessError):
         there = subprocess.run(["locale", "-a"], capture_output=True, text=True, timeout=10).stdout.split()
-        for name in LOCALES:
-            if name in there and os.environ.get("LC_ALL") != name:
-                return name
-    return "C"
+    plain = {name.lower().replace("-", ""): name for name in there}
+    return next((name for name in LOCALES if name.lower() in plain and name.lower() != here.lower().replace("-", "")), "C")
 
 
 def _mirror(folder: Path) -> Path:

@@ -44,7 +44,10 @@ class Replaced:
 def _exchange(new: dict[int, Any], modules: Sequence[Any] | None) -> None:
     for module in list(sys.modules.values()) if modules is None else modules:
         if isinstance(module, types.ModuleType):
-            names = object.__getattribute__(module, "__dict__")  # not vars: that would load a module that is to be loaded later
+            try:  # not vars: that would load a module that is to be loaded later
+                names = object.__getattribute__(module, "__dict__")
+            except AttributeError:  # cffi puts libraries among the modules that have no names to be replaced
+                continue
             for name, value in list(names.items()):
                 if id(value) in new:
                     names[name] = new[id(value)]
