@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -18,6 +19,12 @@ def lines(rows: Sequence[tuple[str, str]]) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for name, value in rows:
         console.print(Text(name.ljust(width), style="bold") + Text(value))
+
+
+def command(verb: str, words: Sequence[str]) -> str:
+    """A command that can be typed: by make, or by the script where make would take some of it for its own."""
+    joined = shlex.join(words)
+    return f".venv/bin/seedbed {verb} {joined}" if set(joined) & set('"$`\\!') else f'make {verb} ARGS="{joined}"'
 
 
 def without(argv: list[str], flag: str) -> tuple[bool, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seedbed import notes, project_root
-from seedbed.printed import lines
+from seedbed.printed import command, lines
 from seedbed.run.record import Record
 
 
@@ -70,12 +69,7 @@ def _next(record: Record, overrides: Sequence[str]) -> str:
         return "see the message below"
     same = [word for word in overrides if not word.startswith(("force=", "hydra."))]
     other = [word for word in same if not word.startswith("seeds.master=")] + [f"seeds.master={record.seeds['master'] % 1000 + 1}"]
-    return f"{_command(other)}  (another seed)   {_command([*same, 'force=true'])}  (the same again)"
-
-
-def _command(overrides: Sequence[str]) -> str:
-    words = shlex.join(overrides)
-    return f".venv/bin/seedbed train {words}" if set(words) & set('"$`\\!') else f'make train ARGS="{words}"'
+    return f"{command('train', other)}  (another seed)   {command('train', [*same, 'force=true'])}  (the same again)"
 
 
 def failure(record: Record) -> None:

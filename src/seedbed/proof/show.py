@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from seedbed import printed
 from seedbed.printed import lines
 from seedbed.proof.golden import Compared
 from seedbed.proof.perturbing import PARTS
@@ -64,12 +64,11 @@ def _golden(golden: Compared) -> str:
 
 
 def _next(found: Verdict, argv: Sequence[str], verb: str) -> str:
-    words = shlex.join([word for word in argv if word != "--json"])
     if found.diagnosis is not None:
-        return "mend it, then the same command again; `seedbed audit` reads your code for more of the kind"
+        return "mend it, then the same command again; `make audit` reads your code for more of the kind"
     if not found.holds:
-        return f"seedbed diagnose {words}".strip()
-    return f"seedbed {verb} --times 5 {words}  (more executions)".replace("  (", "   (")
+        return printed.command("diagnose", argv)
+    return f"{printed.command(verb, ['--times', '5', *argv])}   (more executions)"
 
 
 def _last(error: str | None) -> str:
