@@ -178,10 +178,10 @@ def test_the_next_command_is_one_that_can_be_typed(seedbed: Callable[..., Any]) 
 
 
 def test_the_next_command_is_makes_where_its_quotes_allow_it() -> None:
-    from seedbed import show
+    from seedbed.printed import command
 
-    assert show._command(["model.hidden=[8, 8]", "force=true"]) == """make train ARGS="'model.hidden=[8, 8]' force=true\""""
-    assert show._command(["name='a b'"]).startswith(".venv/bin/seedbed train ")
+    assert command("train", ["model.hidden=[8, 8]", "force=true"]) == """make train ARGS="'model.hidden=[8, 8]' force=true\""""
+    assert command("train", ["name='a b'"]).startswith(".venv/bin/seedbed train ")
 
 
 def test_relative_records_are_found_again_wherever_hydra_goes(tmp_path: Path) -> None:
