@@ -17,8 +17,8 @@ from end_to_end.driver import MODELS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seedbed.proof.hashing import hashed
 from seedbed.proof.places import Seen
-from seedbed.proof.steps import hashed
 
 DTYPES = ["float32", "float64", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool"]
 

@@ -3,8 +3,8 @@
 Each command begins in the module of its name; what it stands on:
 
 verify, diagnose
-    execution and work (one run in a fresh process, the two sides of the pipe), perturbing (its surroundings), trace, following and
-    steps (what is seen of it: by epoch, and inside of a step), places (where two traces part), apart (how far), causes (why),
+    execution and work (one run in a fresh process, the two sides of the pipe), perturbing (its surroundings), trace, following,
+    steps and hashing (what is seen of it: by epoch, and inside of a step), places (where two traces part), apart (how far), causes (why),
     golden (digests that were written down), workspace, show.
 diff
     side (a record, as untrusted data), inputs, rows, trees (code through git), outputs, explaining (which input can explain which

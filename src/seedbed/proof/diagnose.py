@@ -6,14 +6,14 @@ step's points hashed in that epoch alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seedbed.proof import causes, places
+from seedbed.proof import causes, places, untrusted
 from seedbed.proof.execution import Execution, execute
 from seedbed.proof.perturbing import AS_IT_IS, PARTS, Way
 from seedbed.proof.places import Place, Seen
@@ -38,17 +38,26 @@ class Side:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """surrounding: the one change of `perturbing.PARTS` that is enough; several: more than one is needed together, or timing
-    decides. vanished: whether the two agreed when each step was looked into."""
+    """surrounding: the one change of `perturbing.PARTS` that is enough; None: none is, or there is a difference without any.
+    vanished: whether the two agreed when each step was looked into. process: what decides bits in the two processes'
+    environments and isn't the same, by name."""
 
     place: Place
     causes: list[causes.Cause]
     surrounding: str | None = None
     vanished: bool = False
+    process: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         found = [{"what": cause.what, "remedy": cause.remedy} for cause in self.causes]
-        return {"place": self.place.as_json(), "causes": found, "surrounding": self.surrounding, "vanished": self.vanished}
+        process = {name: list(values) for name, values in self.process.items()}
+        return {
+            "process": process,
+            "place": self.place.as_json(),
+            "causes": found,
+            "surrounding": self.surrounding,
+            "vanished": self.vanished,
+        }
 
 
 def diagnosed(
@@ -75,25 +84,16 @@ def diagnosed(
     resumed = first.stop != second.stop
     findings = [] if differing else audited(first.config)
     found = causes.usual(place, traces, draws, surrounding, differing, findings, resumed)
-    return Diagnosis(place, found, surrounding, vanished)
+    return Diagnosis(place, found, surrounding, vanished, places.process(first.seen, second.seen))
 
 
 def config_differences(a: DictConfig, b: DictConfig) -> list[str]:
     """The dotted names of values in which two configs differ, streams and the rest, without where things are kept."""
-    first, second = (_flat(OmegaConf.to_container(config, resolve=True)) for config in (a, b))
+    first, second = (dict(untrusted.leaves(OmegaConf.to_container(config, resolve=True))) for config in (a, b))
     names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
     # the last of these is seeds.hash once more
     elsewhere = ("runs", "tracking", "study", "force", "checkpoint", "determinism.environment.PYTHONHASHSEED")
     return [name for name in names if not name.startswith(elsewhere)]
-
-
-def _flat(node: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict) or not node:
-        return {name: node}
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= _flat(value, f"{name}.{key}" if name else str(key))
-    return found
 
 
 def _failure(a: Execution, b: Execution) -> Place | None:

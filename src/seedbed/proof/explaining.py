@@ -10,8 +10,9 @@ from typing import Any
 from seedbed.proof.inputs import Inputs
 from seedbed.proof.outputs import Outputs, is_same
 from seedbed.proof.rows import Data
-from seedbed.proof.side import Side, at
+from seedbed.proof.side import Side
 from seedbed.proof.trees import Code
+from seedbed.run.claims import at
 
 # The stages of a run's outputs, in order. An input reaches a stage if it can change it while all stages before are the same.
 STAGES = {

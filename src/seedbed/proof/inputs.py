@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seedbed.proof.side import Side, at
+from seedbed.proof.side import Side
+from seedbed.run.claims import at
 
 ABSENT = object()  # what stands on the side that doesn't have a name
 

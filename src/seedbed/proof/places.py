@@ -75,6 +75,12 @@ class Seen:
             return {key: held[key] for key in held.files}
 
 
+def process(a: Seen, b: Seen) -> dict[str, tuple[Any, Any]]:
+    """What decides bits in the environments of two processes and isn't the same: variables, and the hash seed among them."""
+    first, second = (seen.trace.get("process", {}).get("variables", {}) for seen in (a, b))
+    return {name: (first.get(name), second.get(name)) for name in {**first, **second} if first.get(name) != second.get(name)}
+
+
 def coarse(a: Seen, b: Seen) -> Place | None:
     """The first difference that the traces of two executions show without looking into steps."""
     return _data(a, b) or _split(a, b) or _weights(a, b) or _epochs(a, b) or _end(a, b)

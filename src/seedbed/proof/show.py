@@ -43,7 +43,8 @@ def verdict(found: Verdict, golden: Compared | None, written: Any, argv: Sequenc
 
 
 def _diagnosis(found: Any) -> list[tuple[str, str]]:
-    rows = [("they part", found.place.said)]
+    rows = [("process", "; ".join(f"{name} {a} and {b}" for name, (a, b) in found.process.items()))] if found.process else []
+    rows.append(("they part", found.place.said))
     if found.vanished:
         rows.append(("", "looked into step by step the two agreed: timing decides, or operations that are fused otherwise then"))
     if found.surrounding:

@@ -21,13 +21,10 @@ import numpy as np
 
 from seedbed import Refused
 from seedbed.proof import untrusted
-from seedbed.run import digest
+from seedbed.run import claims
 from seedbed.run.fingerprint import LARGEST_ROWS
-from seedbed.run.record import FINISHED, FORMAT, key_of
+from seedbed.run.record import FINISHED, FORMAT
 
-# The files that are read, each with its largest size in bytes.
-LARGEST = {"record.json": 20_000_000, "config.yaml": 1_000_000, "history.jsonl": 200_000_000, "code.diff": 20_000_000,
-           "rows.npz": 4 * LARGEST_ROWS}  # fmt: skip
 ABOUT = 1_000_000  # bytes of `about` in rows.npz
 DEEPEST = 60  # levels of a JSON file
 
@@ -100,7 +97,7 @@ def read(folder: Path) -> Side:
     _bytes(folder / "config.yaml")
     config, history = untrusted.config_of(folder), _history(folder / "history.jsonl", str(content["status"]))
     diff = _bytes(folder / "code.diff", optional=True)
-    return Side(folder, content, config, history, diff or b"", _rows(folder / "rows.npz"), _doubts(content, history))
+    return Side(folder, content, config, history, diff or b"", _rows(folder / "rows.npz"), claims.contradictions(content, history))
 
 
 def _bytes(path: Path, optional: bool = False) -> bytes | None:
@@ -117,7 +114,7 @@ def _bytes(path: Path, optional: bool = False) -> bytes | None:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise Refused(f"{path} is no plain file, and a record holds plain files alone.")
-        largest = LARGEST[path.name]
+        largest = claims.FILES[path.name]
         content = file.read(largest + 1)
         if len(content) > largest:
             raise Refused(f"{path} is larger than a record's: more than {largest:,} bytes.")
@@ -136,10 +133,10 @@ def _content(path: Path) -> dict[str, Any]:
         raise Refused(f"{path} has the format {untrusted.printable(have)}; this version reads {FORMAT}.")
     wrong = []
     for name, kind in SHAPE.items():
-        if not isinstance(at(found, name), kind):
+        if not isinstance(claims.at(found, name), kind):
             wrong.append(name)
     for name, kinds in VALUES.items():
-        values = at(found, name)
+        values = claims.at(found, name)
         if isinstance(values, dict) and not all(isinstance(value, kinds) and not isinstance(value, bool) for value in values.values()):
             wrong.append(f"a value in {name}")
     if wrong:
@@ -154,13 +151,6 @@ def _is_deep(node: Any) -> bool:
             child for inner in level if isinstance(inner, dict | list) for child in (inner.values() if isinstance(inner, dict) else inner)
         ]
     return bool(level)
-
-
-def at(node: Any, name: str) -> Any:
-    """What stands at a dotted name; None if nothing does."""
-    for part in name.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
 
 
 def _history(path: Path, status: str) -> list[dict[str, float]]:
@@ -217,17 +207,3 @@ def _array(content: bytes) -> np.ndarray:
     if len(shape) != 1 or dtype not in (np.dtype("<u8"), np.dtype("u1")) or len(rest) != shape[0] * dtype.itemsize:
         raise ValueError("not what seedbed writes")
     return np.frombuffer(rest, dtype)
-
-
-def _doubts(content: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> list[str]:
-    """Where a record contradicts itself: it was changed after it was written, or is made up."""
-    digests, inputs = content["digests"], content["inputs"]
-    claims = {
-        "its key is not that of its inputs": content["key"] == key_of(inputs),
-        "its seeds are not those in its inputs": content["seeds"] == inputs["seeds"],
-        "its level is not the one in its inputs": content["level"] == inputs["determinism"].get("level"),
-    }
-    if content["status"] == FINISHED:
-        claims["its history is not the one of its digest"] = digest.history(history) == digests.get("history")
-        claims["its digests don't belong to one another"] = digest.combined(digests) == digests.get("run")
-    return [words for words, holds in claims.items() if not holds]

@@ -17,40 +17,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from seedbed.proof.hashing import hashed
 from seedbed.run import checkpoint
 
-# The kinds of points, in the order in which a step comes by them.
-KINDS = ("batch", "start", "input", "output", "loss", "backward", "gradient", "update", "state", "logs")
-
 LAYER = keras.layers.Layer
-# Points when a step begins are of variables that something between steps may have changed.
-# Variables are made before a step is traced: `tf.function` lets none be made in a second tracing. Points inside of loops and
-# branches beyond so many are left out, and so are points of a step under XLA.
-SMALL = 64  # elements; of an optimizer: the learning rate and the number of steps, not the moments
-MOST_INSIDE = 200
-MOST_XLA = 8000
-
 PHASES = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
 
+# Elements of a variable of the optimizer's that is looked at when a step begins, since something between steps may have changed
+# it: the learning rate and the number of steps, not the moments.
+SMALL = 64
 
-def bits(tensor: Any) -> Any:
-    """An int32 vector of a tensor's bits."""
-    if tensor.dtype == tf.string:
-        return tf.cast(tf.reshape(tf.strings.to_hash_bucket_fast(tensor, 2**31 - 1), [-1]), tf.int32)
-    if tensor.dtype.size >= 4:
-        return tf.reshape(tf.bitcast(tensor, tf.int32), [-1])
-    if tensor.dtype.is_floating:
-        tensor = tf.bitcast(tensor, tf.int16)
-    return tf.reshape(tf.cast(tensor, tf.int32), [-1])
-
-
-def hashed(tensor: Any) -> Any:
-    """One int32: the sum of the tensor's bits, each times an odd number that its place has, modulo 2**32.
-
-    Any one element that changes changes it; several that change leave it as it is with a probability of 2**-32.
-    """
-    words = bits(tensor)
-    return tf.reduce_sum(words * (2 * tf.range(tf.size(words)) + 1))
+# Variables are made before a step is traced: `tf.function` lets none be made in a second tracing. Points inside of loops and
+# branches beyond so many are left out, and so are points of a step under XLA.
+MOST_INSIDE = 200
+MOST_XLA = 8000
 
 
 @dataclass
@@ -160,7 +140,7 @@ class Steps:
 
     def _seen_backwards(self, name: str, tensor: Any) -> Any:
         """The tensor itself, whose gradient is a point."""
-        if not tensor.dtype.is_floating or tensor.dtype != tf.as_dtype(tensor.dtype).base_dtype:
+        if not tensor.dtype.is_floating:
             return tensor
 
         @tf.custom_gradient

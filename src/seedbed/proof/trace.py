@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import locale
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from seedbed.run import data as data_sets
-from seedbed.run import digest, fingerprint, process, provenance, seeds
+from seedbed.run import digest, fingerprint, process
 from seedbed.run.data import DataSet, flat
 from seedbed.run.record import write_atomically
 from seedbed.run.watching import Watch
@@ -49,7 +47,7 @@ class Trace(Watch):
 
     def begun(self) -> None:
         self.draws.phase = "data"
-        self.found["process"] = _process()
+        self.found["process"] = {"variables": {name: os.environ[name] for name in process.DECIDE_BITS if name in os.environ}}
 
     def batch(self, part: str, batch: Any) -> None:
         hashes = self.found["batches"].setdefault(part, [])
@@ -164,17 +162,3 @@ def _layers(model: Any) -> dict[str, str]:
             kind.__name__ if kind.__module__.startswith("keras.") else f"{kind.__module__}.{kind.__name__}"
         )
     return found
-
-
-def _process() -> dict[str, Any]:
-    """Surroundings that can decide a result, for people who compare two processes."""
-    return {
-        "hash seed": os.environ.get("PYTHONHASHSEED", "random"),
-        "variables": {name: os.environ[name] for name in process.DECIDE_BITS if name in os.environ},
-        "cores": provenance.cores(),
-        "time zone": time.tzname[0],
-        "locale": "/".join(str(word) for word in locale.getlocale()),
-        "encoding": sys.getfilesystemencoding(),
-        "working directory": str(Path.cwd()),
-        "generators": seeds.state_hash() & 0xFFFFFFFF,
-    }

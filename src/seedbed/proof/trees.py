@@ -19,8 +19,9 @@ from pathlib import Path
 
 from seedbed import project_root
 from seedbed.proof.checkout import COMMIT, GITS_OWN
-from seedbed.proof.side import Side, at
+from seedbed.proof.side import Side
 from seedbed.run import provenance
+from seedbed.run.claims import at
 
 SECONDS = 60  # that git may take
 LARGEST_BINARY = 100_000_000  # bytes that the binary pieces of a recorded diff may unpack to

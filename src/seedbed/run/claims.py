@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +64,31 @@ def _check(record: Record) -> None:
     content = record.content
     if content.get("status") != FINISHED:
         raise Refused(f"The record {record.path} has the status {content.get('status')!r}. Accepted: {FINISHED}.")
-    wrong = [name for name, kind in SHAPE.items() if not isinstance(_at(content, name), kind)]
+    wrong = [name for name, kind in SHAPE.items() if not isinstance(at(content, name), kind)]
     wrong += [f"digests.{name}" for name in DIGESTS if not wrong and name not in record.digests]
     wrong += [f"digests.{name}" for name, value in (record.digests or {}).items() if not wrong and not _is_sha256(value)]
     if wrong:
         raise Refused(f"The record {record.path} is not what seedbed writes: {', '.join(wrong)} missing, or of another kind.")
-    claims: Mapping[str, bool] = {
-        "its key is not that of its inputs": record.key == key_of(record.inputs),
-        "its digests don't belong to one another": digest.combined(record.digests) == record.digests["run"],
-        "its history is not the one of its digest": digest.history(record.history()) == record.digests["history"],
-        "its level is not the one in its inputs": record.level == record.inputs["determinism"].get("level"),
-        "its seeds are not those in its inputs": record.seeds == record.inputs["seeds"],
-    }
-    lies = [words for words, holds in claims.items() if not holds]
-    if lies:
+    if lies := contradictions(content, record.history()):
         raise Refused(f"The record {record.path} contradicts itself: {'; '.join(lies)}. It was changed after it was written.")
 
 
-def _at(content: Any, name: str) -> Any:
+def contradictions(content: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> list[str]:
+    """Where a record contradicts itself: it was changed after it was written, or is made up. content: what record.json holds."""
+    digests, inputs = content["digests"], content["inputs"]
+    claims = {
+        "its key is not that of its inputs": content["key"] == key_of(inputs),
+        "its level is not the one in its inputs": content["level"] == inputs["determinism"].get("level"),
+        "its seeds are not those in its inputs": content["seeds"] == inputs["seeds"],
+    }
+    if content["status"] == FINISHED:
+        claims["its digests don't belong to one another"] = digest.combined(digests) == digests.get("run")
+        claims["its history is not the one of its digest"] = digest.history(history) == digests.get("history")
+    return [words for words, holds in claims.items() if not holds]
+
+
+def at(content: Any, name: str) -> Any:
+    """What stands at a dotted name; None if nothing does."""
     for part in name.split("."):
         content = content.get(part) if isinstance(content, dict) else None
     return content
