@@ -10,13 +10,18 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from seedbed import Refused, project_root
-from seedbed.run import config, determinism, process, provenance, training
+from seedbed.run import accelerator, config, cuda, determinism, process, provenance, training
 
 # Enough of a run to need every switch of a level: TensorFlow set up by it, and one product computed.
 PROBE = """
 import json, sys
+from seedbed import Refused
 from seedbed.run import determinism
-determinism.apply(json.loads(sys.argv[1]))
+try:
+    determinism.apply(json.loads(sys.argv[1]))
+except Refused as error:
+    print(error)
+    sys.exit(2)
 import numpy as np, tensorflow as tf
 x = tf.constant(np.arange(4096, dtype="float32").reshape(64, 64) / 4096)
 print(bool(tf.reduce_all(tf.matmul(x, x) == tf.matmul(x, x)).numpy()), len(tf.config.list_physical_devices("GPU")))
@@ -24,7 +29,7 @@ print(bool(tf.reduce_all(tf.matmul(x, x) == tf.matmul(x, x)).numpy()), len(tf.co
 
 
 def examine() -> dict[str, Any]:
-    """{"levels": {name: {"kept", "why"}}, "provenance": {...}} for the levels under conf/determinism/."""
+    """{"levels": {name: {"kept", "why"}}, "provenance": {...}, "accelerator": [line]} for the levels under conf/determinism/."""
     levels, provenances = {}, {}
     for path in sorted((project_root() / "conf" / "determinism").glob("*.yaml")):
         composed = config.composed(f"determinism={path.stem}")
@@ -32,8 +37,9 @@ def examine() -> dict[str, Any]:
         provenances[path.stem] = provenance.describe(level)
         kept, why = _tried(level, training.resolved_seeds(composed, None))
         levels[path.stem] = {"kept": kept, "why": why}
-    facts = provenances["strict"]
-    return {"levels": levels, "provenance": {**facts, **provenance.accelerator_libraries()}}
+    cuda.load()
+    facts = {**provenances["strict"], **accelerator.libraries()}
+    return {"levels": levels, "provenance": facts, "accelerator": accelerator.told()}
 
 
 def _tried(level: dict[str, Any], seeds: dict[str, int]) -> tuple[bool, list[str]]:
@@ -51,6 +57,8 @@ def _tried(level: dict[str, Any], seeds: dict[str, int]) -> tuple[bool, list[str
     env = {name: value for name, value in os.environ.items() if needed.get(name, value) is not None}
     env |= {name: value for name, value in needed.items() if value is not None}
     done = subprocess.run([sys.executable, "-P", "-c", PROBE, json.dumps(level)], env=env, capture_output=True, text=True)
+    if done.returncode == 2:
+        return False, done.stdout.splitlines()
     if done.returncode != 0:
         return False, [(done.stderr.strip().splitlines() or ["the probe ended without a word"])[-1]]
     threads = level["threads"]["intra_op"] or f"as many as cores ({provenance.cores()})"

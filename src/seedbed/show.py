@@ -85,7 +85,8 @@ def health(report: dict[str, Any]) -> None:
         levels.add_row(name, "yes" if verdict["kept"] else "no", "\n".join(verdict["why"]))
     console.print(levels)
     console.print()
-    lines([(name, _words(value)) for name, value in report["provenance"].items()])
+    lines([(name, _words(value)) for name, value in report["provenance"].items() if name != "accelerator"])
+    lines([("accelerator" if number == 0 else "", line) for number, line in enumerate(report["accelerator"])])
 
 
 def _words(value: Any) -> str:

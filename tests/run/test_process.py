@@ -85,7 +85,7 @@ def test_an_interpreter_that_ignores_its_environment_is_refused_not_replaced_for
 def test_the_test_process_is_what_strict_asks_for() -> None:
     """conftest.py sets these by hand, before anything is imported; this is what keeps the two the same."""
     level = yaml.safe_load((ROOT / "conf" / "determinism" / "strict.yaml").read_text())
-    named = {name: value for name, value in level["environment"].items() if "${" not in value}
-    threads = {name: str(level["threads"]["intra_op"]) for name, value in level["environment"].items() if "intra_op" in value}
+    named = {name: value for name, value in level["environment"].items() if value and "${" not in value}
+    threads = {name: str(level["threads"]["intra_op"]) for name, value in level["environment"].items() if value and "intra_op" in value}
     assert {**named, **threads, "PYTHONHASHSEED": "0"} == STRICT
     assert all(os.environ[name] == value for name, value in STRICT.items())

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from seedbed import Refused
-from seedbed.run import process
+from seedbed.run import accelerator, cuda, process
 
 # What a level's name may not do without, with the reason; a config that weakens it has to use a weaker name.
 NEEDS = {
@@ -59,6 +59,7 @@ def check(level: Mapping[str, Any]) -> None:
 def apply(level: Mapping[str, Any]) -> None:
     """Set up TensorFlow for a level; harmless to repeat. Raises Refused if this process can't be had at that level."""
     process.check(level["environment"], level["level"])
+    cuda.load()
     import tensorflow as tf
 
     threads, name = level["threads"], level["level"]
@@ -78,6 +79,8 @@ def apply(level: Mapping[str, Any]) -> None:
     elif _op_determinism():
         raise Refused(f"determinism={name} runs without op determinism, and this process has it on: use a process of its own.")
     tf.config.experimental.enable_tensor_float_32_execution(level["tensor_float_32"])
+    if level["op_determinism"]:
+        accelerator.check(name)
 
 
 @contextmanager

@@ -33,6 +33,10 @@ ENTROPY = "SEEDBED_ENTROPY"
 # The one variable that a user's shell can't contradict: its value is the stream `hash`, so it is ours by name.
 OURS = frozenset({"PYTHONHASHSEED"})
 
+# Set by the image: the variables that it has set, as NAME=VALUE separated by blanks. One that still has that value is nobody's
+# word, and a config may ask for another.
+IMAGE_SETS = "SEEDBED_IMAGE_SETS"
+
 # Variables of the outside that can change a result's bits without being named by a level. They are recorded and belong
 # to the run key; a level that names one of them (`strict` names several) fixes it instead.
 DECIDE_BITS = (
@@ -41,6 +45,8 @@ DECIDE_BITS = (
     "DNNL_MAX_CPU_ISA",
     "KERAS_BACKEND",
     "MKL_CBWR",
+    "NCCL_ALGO",
+    "NCCL_PROTO",
     "NPY_DISABLE_CPU_FEATURES",
     "NVIDIA_TF32_OVERRIDE",
     "OMP_NUM_THREADS",
@@ -49,11 +55,16 @@ DECIDE_BITS = (
     "OPENBLAS_CORETYPE",
     "OPENBLAS_NUM_THREADS",
     "PYTHONHASHSEED",
+    "TF_CUDNN_RNN_USE_AUTOTUNE",
     "TF_CUDNN_USE_AUTOTUNE",
     "TF_DETERMINISTIC_OPS",
+    "TF_DISABLE_SCATTER_OP_DETERMINISM",
+    "TF_DISABLE_SEGMENT_REDUCTION_OP_DETERMINISM_EXCEPTIONS",
     "TF_ENABLE_ONEDNN_OPTS",
+    "TF_MATMUL_AUTOTUNE_ENABLE",
     "TF_NUM_INTEROP_THREADS",
     "TF_NUM_INTRAOP_THREADS",
+    "TF_USE_CUBLASLT",
     "TF_USE_LEGACY_KERAS",
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
@@ -84,11 +95,12 @@ def conflicts(needed: Mapping[str, str | None], environ: Mapping[str, str] | Non
     A variable that the level wants unset (None) is no conflict: the promise gets no weaker without it.
     """
     env = os.environ if environ is None else environ
+    images = set(env.get(IMAGE_SETS, "").split())
     return [
         f"{name}={env[name]} is set, {name}={value} is needed: `unset {name}`"
         + (f", or train with that number: determinism.threads.intra_op={env[name]}" if name.endswith("_THREADS") else "")
         for name, value in differing(needed, env).items()
-        if value is not None and name in env and name not in OURS
+        if value is not None and name in env and name not in OURS and f"{name}={env[name]}" not in images
     ]
 
 

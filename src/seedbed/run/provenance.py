@@ -153,27 +153,20 @@ def visible(gpus: list[dict[str, str]], chosen: str | None) -> list[dict[str, st
     return found
 
 
-def accelerator_libraries() -> dict[str, str]:
-    """CUDA and cuDNN that the installed TensorFlow was built against (imports TensorFlow); empty for a CPU build."""
-    import tensorflow as tf
-
-    build = tf.sysconfig.get_build_info()
-    return {name: str(build[name]) for name in ("cuda_version", "cudnn_version") if build.get(name)}
-
-
 def git() -> dict[str, Any]:
     """The commit, and whether the project's own files differ from it. The image's commit where there is no checkout."""
     commit = _git("rev-parse", "HEAD").strip()
-    if not commit:
-        return {"commit": os.environ.get("SEEDBED_COMMIT"), "dirty": None}
+    if not commit:  # docker/build says `<commit>-dirty` where the tree had more than that
+        told = os.environ.get("SEEDBED_COMMIT", "unknown")
+        return {"commit": None if told == "unknown" else told.removesuffix("-dirty"), "dirty": told.endswith("-dirty") or None}
     return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--", *CODE).strip())}
 
 
 def diff() -> str:
     """What the working tree has that the commit hasn't, new files included, as `git apply` takes it; "" if clean."""
-    if not git()["dirty"]:
-        return ""
     index = _git("rev-parse", "--git-path", "index").strip()
+    if not index or not git()["dirty"]:  # an image has no checkout
+        return ""
     copy = project_root() / "runs" / f".index-{os.getpid()}"
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:  # an index of our own, so that the user's is left alone

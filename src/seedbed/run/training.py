@@ -13,9 +13,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from seedbed.run import accelerator, determinism, fingerprint, provenance, record, targets
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, fingerprint, provenance, record, targets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
 from seedbed.run.record import FINISHED, Record
@@ -100,12 +100,13 @@ def _run(
         determinism.apply(level)  # imports TensorFlow: seconds that a finished key needn't wait for
         from seedbed.run import fitting
 
+        session.once("remark", lambda: said(line) if (line := accelerator.remark()) else None)
         session.before_training(lambda: targets.names(OmegaConf.to_container(config, resolve=True)))
         resumable = found is not None and found.status in (record.RUNNING, record.INTERRUPTED)
         if found is None or not resumable:
             kept = plain("kept", lambda: shown(configs.without_environment(config)))
             text = plain("text", lambda: OmegaConf.to_yaml(kept))
-            facts = session.once("provenance", lambda: {**provenance.describe(level), **provenance.accelerator_libraries()})
+            facts = session.once("provenance", lambda: {**provenance.describe(level), **accelerator.libraries()})
             diff = session.once("diff", provenance.diff)
             content = {"key": key, "name": str(kept["name"]), "level": level["level"], "seeds": seeds, "study": _study(inputs),
                        "inputs": inputs, "provenance": facts, "metrics": {}, "digests": {}}  # fmt: skip
