@@ -7,7 +7,8 @@ SHELL := /bin/bash
 # ARGS="model=cnn data=digits seeds.master=7" is handed to the command as it stands.
 ARGS ?=
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 # uv brings certificates of its own; where the system has some, those count (a company's proxy, say), as for git and curl.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
@@ -17,73 +18,97 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance verify diagnose replay diff audit ui doctor sync test test-slow lint bench cluster lock lock-check clean
+.PHONY: help train repeat compare variance verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell test test-slow image-test lint bench cluster lock lock-check clean
 
 help:  ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-train: .venv/.train  ## train one model: make train ARGS="model=cnn data=digits seeds.master=7"
+train: $(VENV)/.train  ## train one model: make train ARGS="model=cnn data=digits seeds.master=7"
 	@$(BIN)/seedbed train $(ARGS)
 
-repeat: .venv/.train  ## train over many seeds, and say how sure the result is: make repeat ARGS="study.n=30 experiment=digits_cnn"
+repeat: $(VENV)/.train  ## train over many seeds, and say how sure the result is: make repeat ARGS="study.n=30 experiment=digits_cnn"
 	@$(BIN)/seedbed repeat $(ARGS)
 
-compare: .venv/.train  ## is A better than B? make compare ARGS="'model=mlp' 'model=cnn' -- data=digits study.n=20"
+compare: $(VENV)/.train  ## is A better than B? make compare ARGS="'model=mlp' 'model=cnn' -- data=digits study.n=20"
 	@$(BIN)/seedbed compare $(ARGS)
 
-variance: .venv/.train  ## which source of randomness makes results differ? make variance ARGS="experiment=digits_cnn"
+variance: $(VENV)/.train  ## which source of randomness makes results differ? make variance ARGS="experiment=digits_cnn"
 	@$(BIN)/seedbed variance $(ARGS)
 
-verify: .venv/.train  ## does the result hold? trained again under perturbation, bit by bit: make verify ARGS="experiment=digits_cnn"
+verify: $(VENV)/.train  ## does the result hold? trained again under perturbation, bit by bit: make verify ARGS="experiment=digits_cnn"
 	@$(BIN)/seedbed verify $(ARGS)
 
-diagnose: .venv/.train  ## where do two executions part, and why? make diagnose ARGS="--against 'determinism.threads.intra_op=2'"
+diagnose: $(VENV)/.train  ## where do two executions part, and why? make diagnose ARGS="--against 'determinism.threads.intra_op=2'"
 	@$(BIN)/seedbed diagnose $(ARGS)
 
-replay: .venv/.train  ## train a record again and compare the bits: make replay ARGS="RUN" (a path, a key or an MLflow run id; --checkout)
+replay: $(VENV)/.train  ## train a record again and compare the bits: make replay ARGS="RUN" (a path, a key or an MLflow run id; --checkout)
 	@$(BIN)/seedbed replay $(ARGS)
 
-diff: .venv/.train  ## what differs between two records, and what explains it: make diff ARGS="A B" (paths or keys)
+diff: $(VENV)/.train  ## what differs between two records, and what explains it: make diff ARGS="A B" (paths or keys)
 	@$(BIN)/seedbed diff $(ARGS)
 
-audit: .venv/.dev  ## what in your code makes runs differ, with the mend: make audit ARGS="src/example --json"
+audit: $(VENV)/.dev  ## what in your code makes runs differ, with the mend: make audit ARGS="src/example --json"
 	@$(BIN)/seedbed audit $(ARGS)
 
-ui: .venv/.train  ## MLflow's page for all runs, on this machine alone: http://127.0.0.1:5001
+ui: $(VENV)/.train  ## MLflow's page for all runs, on this machine alone: http://127.0.0.1:5001
 	@mkdir -p runs/mlflow
 	@echo "MLflow: http://127.0.0.1:$${PORT:-5001}  (Ctrl-C ends it)"
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server --host 127.0.0.1 --port $${PORT:-5001} --workers 1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/runs/mlflow/mlflow.db}"
 
-doctor: .venv/.train  ## which levels of determinism this machine can keep, and what runs here
+doctor: $(VENV)/.train  ## which levels of determinism this machine can keep, and what runs here
 	@$(BIN)/seedbed doctor $(ARGS)
 
-sync: .venv/.train  ## send to MLflow what is missing there
+sync: $(VENV)/.train  ## send to MLflow what is missing there
 	@$(BIN)/seedbed sync $(ARGS)
 
-test: .venv/.dev  ## the tests: make test ARGS="-k seeds"
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+# ENGINE=podman, GPU=1, IMAGE=name:tag, TRACKING=server: docker/build and docker/run say what they do, and print the command
+export ENGINE GPU VARIANT IMAGE TRACKING RUNS DOCKER_ARGS
+IMAGE_IS_THERE := $(if $(IMAGE),,image)
 
-test-slow: .venv/.dev  ## more cases of what the tests show, which don't fit into half an hour of CI
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+image:  ## build the image: make image GPU=1 (VARIANT=server: MLflow's, for docker/compose.yaml)
+	@docker/build $(ARGS)
 
-lint: .venv/.dev  ## ruff (check and format), mypy, import contracts, audit
+docker-train: $(IMAGE_IS_THERE)  ## train in the image: make docker-train GPU=1 ARGS="model=cnn data=digits" TRACKING=server
+	@docker/run train $(ARGS)
+
+docker-repeat: $(IMAGE_IS_THERE)  ## `repeat` in the image
+	@docker/run repeat $(ARGS)
+
+docker-verify: $(IMAGE_IS_THERE)  ## `verify` in the image
+	@docker/run verify $(ARGS)
+
+docker-shell: $(IMAGE_IS_THERE)  ## a shell in the image
+	@docker/run shell $(ARGS)
+
+test: $(VENV)/.dev  ## the tests: make test ARGS="-k seeds"
+	@$(BIN)/python -m pytest -m "not slow and not image" $(ARGS)
+
+test-slow: $(VENV)/.dev  ## more cases of what the tests show, which don't fit into half an hour of CI
+	@$(BIN)/python -m pytest -m "slow and not image" $(ARGS)
+
+image-test: $(VENV)/.dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 15 GB)
+	@$(BIN)/python -m pytest -m "image and not slow" -n 0 $(ARGS)
+
+lint: $(VENV)/.dev  ## hadolint, ruff (check and format), mypy, import contracts, audit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/seedbed audit
 
-bench: .venv/.train  ## what recording and determinism cost: ratios, side by side in one run
+bench: $(VENV)/.train  ## what recording and determinism cost: ratios, side by side in one run
 	@$(BIN)/python tests/bench.py $(ARGS)
 
-cluster: .venv/.train requirements/cluster.txt  ## install the launchers for more than one machine: ray, submitit (SLURM)
+cluster: $(VENV)/.train requirements/cluster.txt  ## install the launchers for more than one machine: ray, submitit (SLURM)
 	@$(INSTALL) -r requirements/cluster.txt
 
-lock: .venv/.uv  ## resolve every pin anew into requirements/ (review the diff)
+lock: $(VENV)/.uv  ## every pin anew: wheels into requirements/, images into Dockerfile and docker/compose.yaml (review the diff)
 	@rm -f requirements/*.txt
 	@$(MAKE) --no-print-directory lock-files
+	@docker/pin
 
-lock-check: .venv/.uv  ## fail when requirements/ and pyproject.toml part
+lock-check: $(VENV)/.uv  ## fail when requirements/ and pyproject.toml part
 	@before=$$(cat requirements/*.txt | sha256sum); copy=$$(mktemp -d); cp requirements/*.txt "$$copy"; \
 	$(MAKE) --no-print-directory lock-files; after=$$(cat requirements/*.txt | sha256sum); cp "$$copy"/*.txt requirements/; rm -r "$$copy"; \
 	[ "$$before" = "$$after" ] || { echo "requirements/ is not what pyproject.toml asks for: make lock" >&2; exit 2; }
@@ -92,35 +117,37 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --fork-st
 .PHONY: lock-files
 lock-files:
 	@mkdir -p requirements
-	@$(COMPILE) pyproject.toml -o requirements/cpu.txt
-	@$(COMPILE) pyproject.toml --group dev -c requirements/cpu.txt -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra cpu -o requirements/cpu.txt
+	@$(COMPILE) pyproject.toml --extra gpu -c requirements/cpu.txt -o requirements/gpu.txt
+	@$(COMPILE) --group server -c requirements/cpu.txt -o requirements/server.txt
+	@$(COMPILE) pyproject.toml --extra cpu --group dev -c requirements/cpu.txt -o requirements/dev.txt
 	@$(COMPILE) --group cluster -c requirements/cpu.txt -o requirements/cluster.txt
 	@$(COMPILE) --group build -c requirements/cpu.txt -o requirements/build.txt
 	@$(COMPILE) --group uv -o requirements/uv.txt
 
 clean:  ## remove the environment and caches; records in runs/ stay
-	@rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # --- set-up: uv, then the lock, then this project -----------------------------------------------------------------
 
 # uv from PATH, else pip puts the pinned one into the environment.
-.venv/.uv: requirements/uv.txt
+$(VENV)/.uv: requirements/uv.txt
 	@[ -n "$(PYTHON)" ] || { echo "seedbed needs Python 3.11, 3.12 or 3.13; none was found on PATH. Install one, or say make PYTHON=/path/to/python3.12" >&2; exit 2; }
-	@echo "Setting up .venv with $$($(PYTHON) --version) (once)"
-	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" .venv; else \
-	  $(PYTHON) -m venv .venv || { echo "Python can't make an environment here. Install its venv module (Debian: apt install python3-venv), or uv." >&2; rm -rf .venv; exit 2; }; \
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once)"
+	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV); else \
+	  $(PYTHON) -m venv $(VENV) || { echo "Python can't make an environment here. Install its venv module (Debian: apt install python3-venv), or uv." >&2; rm -rf $(VENV); exit 2; }; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; fi
 	@touch $@
 
 # build.txt comes first: one dependency is a source archive, and what builds it is pinned too.
-.venv/.train: .venv/.uv requirements/build.txt requirements/cpu.txt pyproject.toml
+$(VENV)/.train: $(VENV)/.uv requirements/build.txt requirements/cpu.txt pyproject.toml
 	@echo "Installing what training needs, pinned by hash (once; some minutes on a slow line)"
 	@$(INSTALL) -r requirements/build.txt
 	@if [ "$(UV)" = "$(BIN)/uv" ]; then $(SYNC) requirements/cpu.txt requirements/uv.txt; else $(SYNC) requirements/cpu.txt; fi
 	@$(PACKAGE)
 	@touch $@
 
-.venv/.dev: .venv/.train requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.train requirements/dev.txt
 	@echo "Installing what the tests need (once)"
 	@$(INSTALL) -r requirements/dev.txt
 	@touch $@

@@ -22,8 +22,13 @@ def lines(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def command(verb: str, words: Sequence[str]) -> str:
-    """A command that can be typed: by make, or by the script where make would take some of it for its own."""
+    """A command that can be typed: by make, or by the script where make would take some of it for its own.
+
+    In an image the words begin with whatever has started it: `docker/run` says so; else it is what the image understands.
+    """
     joined = shlex.join(words)
+    if "SEEDBED_IMAGE" in os.environ:
+        return f"{os.environ.get('SEEDBED_STARTED_BY', 'seedbed')} {verb} {joined}".strip()
     return f".venv/bin/seedbed {verb} {joined}" if set(joined) & set('"$`\\!') else f'make {verb} ARGS="{joined}"'
 
 

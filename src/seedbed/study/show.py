@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seedbed.printed import lines
+from seedbed.printed import command, lines
 from seedbed.study.figures import text
 from seedbed.study.repeat import Result
 from seedbed.study.statistics import Summary
@@ -31,8 +30,10 @@ def repeat(result: Result, said: str, found: Mapping[str, Summary], words: Seque
         rows.append(("…", f"{len(result.failures) - 10} more; all of them are in {result.study.path}/summary.md"))
     if any(result.failures.values()) and (where := _where(result)):
         rows.append(("errors", where))
-    rows += [("report", f"{result.study.path}/summary.md")]
-    if found:
+    report = result.study.path / "summary.md"
+    if report.exists():  # a full disk had no room for it
+        rows.append(("report", str(report)))
+    if found and report.exists():
         rows += [("pictures", f"{result.study.path}/distribution.png, learning_curves.png, interval_width.png")]
         rows += [("tables", f"{result.study.path}/runs.csv, summary.csv")]
     rows.append(("next", _next(result, words)))
@@ -87,8 +88,8 @@ def _next(result: Result, words: Sequence[str]) -> str:
     if result.stopped or not result.complete:
         return "the same command again: it trains what is missing, and nothing twice"
     rest = [word for word in words if not word.startswith("study.n=")]
-    more = shlex.join([*rest, f"study.n={2 * len(result.study.masters)}"])
-    return f'make repeat ARGS="{more}"  (twice the seeds; these are not trained again)   make variance ARGS="{shlex.join(rest)}"'
+    more = [*rest, f"study.n={2 * len(result.study.masters)}"]
+    return f"{command('repeat', more)}  (twice the seeds; these are not trained again)   {command('variance', rest)}"
 
 
 def pairs(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
