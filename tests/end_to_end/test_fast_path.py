@@ -32,8 +32,8 @@ def digests(found: list[Any]) -> list[str]:
     return [one[0]["run"] for one in found]
 
 
-# Each model, each kind of input and each job that isn't a model's is among these; the rest of the table is `make test-slow`.
-MAIN = ("mlp arrays", "cnn tf_data", "gru py_dataset", "transformer arrays", "tutorial", "callbacks", "no split", "momentum", "checkpoints")
+# Each kind of input and what differs most from it is among these; the rest of the table is `make test-slow`.
+MAIN = ("mlp arrays", "cnn tf_data", "gru py_dataset", "callbacks", "no split", "momentum")
 
 
 @pytest.mark.parametrize("names", [MAIN, pytest.param(tuple(name for name in JOBS if name not in MAIN), marks=pytest.mark.slow)])

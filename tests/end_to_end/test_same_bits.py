@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import OUTSIDE, data_config
 from end_to_end.driver import MODELS, trained
 
@@ -39,11 +40,18 @@ def load() -> Iterator[None]:
             process.wait()
 
 
-def test_every_model_and_input_in_fresh_processes(seedbed: Callable[..., Any], tmp_path: Path, pictures: Path) -> None:
+# Each model and each kind of input is among these; every model with every input is `make test-slow`.
+MAIN = ("mlp arrays", "mlp tf_data", "mlp py_dataset", "cnn arrays", "gru tf_data", "transformer py_dataset")
+
+
+@pytest.mark.parametrize("names", [MAIN, pytest.param(tuple(JOBS), marks=pytest.mark.slow)], ids=["main", "all"])
+def test_every_model_and_input_in_fresh_processes(
+    seedbed: Callable[..., Any], tmp_path: Path, pictures: Path, names: tuple[str, ...]
+) -> None:
     """One process trains all jobs, another trains them in the reverse order under load, elsewhere, in another zone and
     locale; each model is trained alone as well, by the command, from a shell with another hash seed. All bits agree."""
     (tmp_path / "table.csv").write_text("a,b,c,y\n" + "".join(f"{i},{i * i % 7},{'red' if i % 3 else 'blue'},{i % 5}\n" for i in range(50)))
-    jobs = dict(JOBS)
+    jobs = {name: JOBS[name] for name in names}
     jobs["images"] = [
         "data=images",
         f"data.source.path='{pictures}'",
@@ -59,7 +67,7 @@ def test_every_model_and_input_in_fresh_processes(seedbed: Callable[..., Any], t
         second = train_all(dict(reversed(jobs.items())), tmp_path / "another folder", **other)
     assert first == second
     for model in MODELS:  # whatever carries the examples, the bits are the model's
-        assert len({first[f"{model} {kind}"]["run"] for kind in INPUTS}) == 1
+        assert len({first[name]["run"] for name in names if name.split()[0] == model}) == 1
     for name in ("mlp py_dataset", "cnn arrays", "gru tf_data", "images"):
         alone = seedbed(
             "train", *jobs[name], "--json", env={"PYTHONHASHSEED": "77", "TZ": "America/Lima", "LANG": "C"}, runs=tmp_path / f"alone {name}"
