@@ -1,13 +1,15 @@
-"""The commands: parse, call one function, print. Exit status: 0 done, 1 the run failed or disagrees, 2 could not be asked."""
+"""The commands: parse, call one function, print. Exit status: 0 done, 1 a run failed, broke off or disagrees, 2 could not be asked."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -29,6 +31,12 @@ VERBS = {
     "sync": "send to MLflow what is missing there; twice is harmless",
     "doctor": "which levels this machine can keep, and why; what runs here",
 }
+
+# What they write is seedbed's own: an error of theirs is no mistake in a file that somebody wants to read.
+WRITERS = frozenset({"hydra.core.utils", "seedbed.follower", "seedbed.run.record", "seedbed.study.launch", "seedbed.study.plan"})
+
+# They start processes of which each would say by itself, and for each seed, that there is no folder for temporary files.
+STARTS = ("repeat", "compare", "variance", "verify", "replay", "diagnose")
 
 
 def main(argv: list[str]) -> int:
@@ -53,13 +61,17 @@ def main(argv: list[str]) -> int:
         "verify": proofs.verify, "replay": proofs.replay, "diff": proofs.diff, "diagnose": proofs.diagnose, "audit": proofs.audit,
     }  # fmt: skip
     try:
+        if verb in STARTS:
+            tempfile.gettempdir()
         return commands[verb](argv[1:])
     except Exception as error:
         message = _refusal(error)
         if message is None:
             raise
         print(f"seedbed {verb}: {message}", file=sys.stderr)
-        return 2
+        from seedbed.run.record import BrokenOff
+
+        return 1 if isinstance(error, BrokenOff) else 2
     except KeyboardInterrupt:
         print(f"\nseedbed {verb}: stopped.", file=sys.stderr)
         return 130
@@ -139,11 +151,7 @@ def _report(record: Any, config: Any, overrides: Sequence[str], as_json: bool) -
         show.failure(record)
     else:
         show.run(record, uri, sent, overrides)
-    if record.status == "finished":
-        return 1 if record.agrees is False else 0
-    if record.status == "interrupted":
-        return 143 if "SIGTERM" in str(record.content.get("error")) else 130
-    return 1
+    return 1 if record.agrees is False else record.exit_status()
 
 
 def sync(argv: list[str]) -> int:
@@ -229,8 +237,8 @@ def _refusal(error: BaseException) -> str | None:
     from omegaconf.errors import OmegaConfBaseException
 
     frames = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if isinstance(error, OSError) and any(name in ("hydra.core.utils", "seedbed.follower") for name in frames):
-        return f"Records can't be kept: {error}. Say a folder that can be written to: runs=DIR."
+    if isinstance(error, OSError) and (message := _hindered(error, frames)):
+        return message
     at: BaseException | None = error
     seen: set[int] = set()  # chains of exceptions can be circles
     while at is not None and id(at) not in seen:  # a Refused inside a resolver comes wrapped
@@ -247,3 +255,17 @@ def _refusal(error: BaseException) -> str | None:
         given = " ".join(sys.argv[1:])
         return f"{error}\nGiven: {given}\n`seedbed train --cfg job` shows the config, `seedbed train --help` what can be chosen."
     return None
+
+
+def _hindered(error: OSError, frames: Sequence[str]) -> str | None:
+    """The message where nothing can be written; None if the error is about something else. frames: the modules that it came through."""
+    from seedbed.run import record
+
+    if error.errno == errno.ENOENT and "tempfile" in frames:
+        return f"{error.strerror}. Temporary files need a folder that can be written to: TMPDIR=DIR (docker run --tmpfs /tmp)."
+    if any(name.partition(".")[0] == "filelock" or name in WRITERS for name in frames):
+        # Hydra has made a folder, and doesn't say for which of the files in it there was no room
+        made = [frame.f_locals.get("output_dir") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        error.filename = error.filename or next((str(folder) for folder in made if folder), None)
+        return record.not_kept(error)
+    return f"{record.hindrance(error)}. {record.remedy(error)}, then the same command again." if error.errno in record.FULL else None

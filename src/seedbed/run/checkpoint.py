@@ -21,7 +21,7 @@ from keras.src.random.seed_generator import global_seed_generator  # no public w
 
 from seedbed.run import seeds as streams
 from seedbed.run import state as states
-from seedbed.run.record import write_atomically
+from seedbed.run.record import naming, write_atomically
 
 
 @dataclass
@@ -32,6 +32,7 @@ class State:
     trainable: list[bool]
     callbacks: list[dict[str, Any]]
     generators: Sequence[Any]
+    stopped: bool = False  # a callback wants no further epoch
 
 
 def take(model: Any, callbacks: Sequence[Any], epochs: int, begun: Sequence[Mapping[str, Any]]) -> State:
@@ -46,6 +47,7 @@ def take(model: Any, callbacks: Sequence[Any], epochs: int, begun: Sequence[Mapp
         _trainable(model),
         [states.of(callback, before) for callback, before in zip(callbacks, begun, strict=True)],
         streams.generator_states(),
+        bool(model.stop_training),
     )
 
 
@@ -91,7 +93,7 @@ def put_callbacks(callbacks: Sequence[Any], state: State) -> None:
 
 
 def write(folder: Path, state: State, keep: int) -> Path:
-    """Write a checkpoint atomically, then remove all but the newest `keep`."""
+    """Write a checkpoint atomically, then remove all but the newest `keep`: a disk that is full in the middle leaves the others."""
     arrays: list[np.ndarray] = []
 
     def encode(value: Any) -> Any:
@@ -119,9 +121,10 @@ def write(folder: Path, state: State, keep: int) -> Path:
     buffer = io.BytesIO()
     np.savez(buffer, index=np.frombuffer(index.encode(), np.uint8), **{str(i): array for i, array in enumerate(arrays)})  # type: ignore[arg-type]
     content = buffer.getvalue()
-    folder.mkdir(exist_ok=True)
     path = folder / f"{state.epochs:06d}.{hashlib.sha256(content).hexdigest()}.npz"
-    write_atomically(path, content)
+    with naming(folder):
+        folder.mkdir(exist_ok=True)
+        write_atomically(path, content)
     for old in sorted(folder.glob("*.npz"))[:-keep]:
         old.unlink()
     return path

@@ -5,11 +5,16 @@ Imports Keras, so it is imported only when there is something to train.
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import re
 import shutil
 import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -49,6 +54,12 @@ def train(
         found.fail(f"stopped by {signal.Signals(stop.args[0]).name}", status=record.INTERRUPTED)
     except recorder.NotFinite as bad:
         found.fail(str(bad))
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        of_the_disk = _of_the_disk(error)
+        if of_the_disk is None or (broken := found.broken_off(of_the_disk, config.training.epochs)) is None:
+            found.fail(traceback.format_exc())
+            raise
+        found.fail(broken, status=record.INTERRUPTED)
     except tf.errors.UnimplementedError as error:
         if "determinis" not in str(error).lower():
             found.fail(traceback.format_exc())
@@ -95,8 +106,9 @@ def _train(
         plain = all(type(callback).__name__ in PLAIN_CALLBACKS and type(callback).__module__.startswith("keras.") for callback in callbacks)
         with determinism.keeping_kernels(session.kernels and plain):
             tf.random.set_seed(seeds["dropout"])  # for models that use TensorFlow's own random operations
-        recording = recorder.Recorder(found, config, callbacks, state, progress)
-        epochs = range(state.epochs if state else 0, config.training.epochs)
+        recording = recorder.Recorder(found, config, callbacks, state, progress, plain and type(model).fit is keras.Model.fit)
+        first = state.epochs if state else 0
+        epochs = range(first, first if state and state.stopped else config.training.epochs)
         begun = time.perf_counter()
         with recorder.stopping(recording):
             engine = _fit(shared, config, seeds, data, callbacks, watch.built(model, shared.engine), recording, epochs)
@@ -138,6 +150,9 @@ def _fit(
     why_not = "training.engine=fit" if training.engine == "fit" else loop.obstacle(model, config, data, callbacks)
     if training.engine == "loop" and why_not:
         raise Refused(f"training.engine=loop can't train this: {why_not}. Accepted: auto, fit.")
+    if not epochs:
+        _end_of_fit(model, [*callbacks, *watching, recording.past, recording], recording)
+        return "fit" if why_not else "loop"
     if not why_not:
         shared.engine.fit(data, seeds, epochs, training.batch_size, training.shuffle, [*callbacks, *watching], recording)
         return "loop"
@@ -154,6 +169,16 @@ def _fit(
         class_weight=weights or None, verbose=0, validation_data=validation,
     )  # fmt: skip
     return "fit"
+
+
+def _end_of_fit(model: Any, callbacks: Sequence[Any], recording: recorder.Recorder) -> None:
+    """What Keras's `fit` does after the last epoch, of a run that goes on from there."""
+    rows = recording.record.history()
+    called = keras.callbacks.CallbackList(callbacks, model=model, epochs=len(rows), verbose=0, add_history=True)
+    called.on_train_begin()
+    if isinstance(model.optimizer, keras.optimizers.Optimizer):
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+    called.on_train_end(rows[-1])
 
 
 def _divisor(steps: int, most: int) -> int:
@@ -211,14 +236,28 @@ def _resumable(found: Record, model: Any, config: DictConfig, data: DataSet, sai
 
 def _save(model: Any, found: Record, said: Callable[[str], None]) -> None:
     """The trained model as Keras saves it; as arrays where a custom class can't be saved."""
+    path = found.path / "model.keras"
     try:
-        model.save(found.path / "model.keras")
+        model.save(path)
     except Exception as error:  # whatever a user's get_config raises
-        (found.path / "model.keras").unlink(missing_ok=True)
-        np.savez(
-            found.path / "weights.npz", *[np.asarray(v, dtype="float32" if "bfloat16" in str(v.dtype) else None) for v in model.weights]
-        )
+        with suppress(OSError):
+            path.unlink()
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)
+            if found.broken_off(error, 0):
+                raise
+        buffer = io.BytesIO()
+        np.savez(buffer, *[np.asarray(v, dtype="float32" if "bfloat16" in str(v.dtype) else None) for v in model.weights])
+        record.write_atomically(found.path / "weights.npz", buffer.getvalue(), durable=False)
         said(f"Keras can't save this model as a whole ({type(error).__name__}: {error}); its weights are in weights.npz.")
+
+
+def _of_the_disk(error: OSError | tf.errors.ResourceExhaustedError) -> OSError | None:
+    """An error as the system's own: TensorFlow has another kind for a full disk, under a pipeline's cache, say."""
+    if isinstance(error, OSError):
+        return error
+    found = re.search(rf"(\S+); {os.strerror(errno.ENOSPC)}", str(error))
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), found[1]) if found else None
 
 
 def _no_deterministic(message: str, config: DictConfig) -> str:

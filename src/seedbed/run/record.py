@@ -8,16 +8,21 @@
     checkpoints/     where a killed run goes on from; gone when the run has finished
     model.keras      the trained model (weights.npz where Keras can't save it as a whole)
     again/           the same key trained again with force=true, a record of its own
-Status: running, interrupted (goes on when started again), failed, finished.
+Status: running, interrupted (goes on when started again), failed, finished. A run whose disk says no is interrupted; its
+record.json says `running` where not even that could be written, as after `kill -9`, and it goes on just as well.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import signal
 import time
+import traceback
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -33,6 +38,28 @@ from seedbed.run import digest
 FORMAT = 1
 SHORTEST_SECRET = 4  # characters; a shorter value is no secret, and to replace it would make errors unreadable
 FINISHED, FAILED, INTERRUPTED, RUNNING = "finished", "failed", "interrupted", "running"
+
+# What the system says where nothing can be written any more. It is nobody's mistake, and over when there is room again.
+FULL = {
+    errno.ENOSPC: "{path} can't be written: the disk is full",
+    errno.EDQUOT: "{path} can't be written: the disk quota is used up",
+    errno.EROFS: "{path} can't be written: the file system is read-only",
+    errno.EFBIG: "{path} can't be written: a file may not be that large here (ulimit -f)",
+}
+# The same of a file that is seedbed's own; of any other it may be a mistake in what somebody reads.
+DENIED = {
+    errno.EACCES: "{there} is not writable by uid {uid} (it belongs to uid {owner}, mode {mode:o})",
+    errno.EPERM: "{there} is not writable by uid {uid} (it belongs to uid {owner}, mode {mode:o})",
+    errno.ENOTDIR: "{there} is a file and no folder",
+    errno.EEXIST: "{there} is a file and no folder",
+    errno.EIO: "{path} can't be written: the disk has errors",
+    errno.ESTALE: "{path} can't be written: the disk's server is gone",
+    errno.ENOTCONN: "{path} can't be written: the disk's server is gone",
+}
+
+
+class BrokenOff(Refused):
+    """What hinders a command that has done some of its work: its exit status is 1 and not 2."""
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
@@ -75,18 +102,21 @@ class Record:
         record = cls(path)
         record.content = {"format": FORMAT, "id": uuid.uuid4().hex, "status": RUNNING, **content}
         record.content["timing"] = {"started": time.time()}
-        path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
-        (fresh / "config.yaml").write_text(config)
-        if diff:
-            (fresh / "code.diff").write_text(diff)
-        (fresh / "history.jsonl").touch()
-        write_atomically(fresh / "record.json", json.dumps(record.content, indent=1))
-        if path.exists():
-            shutil.rmtree(path)
-        fresh.rename(path)
+        try:
+            with naming(path):
+                fresh.mkdir(parents=True)
+                (fresh / "config.yaml").write_text(config)
+                if diff:
+                    (fresh / "code.diff").write_text(diff)
+                (fresh / "history.jsonl").touch()
+                write_atomically(fresh / "record.json", json.dumps(record.content, indent=1))
+                if path.exists():
+                    shutil.rmtree(path)
+                fresh.rename(path)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
         return record
 
     def __getattr__(self, name: str) -> Any:
@@ -118,12 +148,14 @@ class Record:
         return rows
 
     def append_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        with (self.path / "history.jsonl").open("a") as file:
+        path = self.path / "history.jsonl"
+        with naming(path), path.open("a") as file:
             file.write(json.dumps({"epoch": epoch, "time": time.time(), "metrics": metrics}) + "\n")
 
     def flush(self) -> None:
         """Bring the history to the disk: a checkpoint must never know of epochs that it doesn't."""
-        with (self.path / "history.jsonl").open("a") as file:
+        path = self.path / "history.jsonl"
+        with naming(path), path.open("a") as file:
             os.fsync(file.fileno())
 
     def keep_epochs(self, count: int) -> None:
@@ -140,7 +172,26 @@ class Record:
         for secret in sorted(self.secrets, key=len, reverse=True):
             if len(secret) >= SHORTEST_SECRET:
                 error = error.replace(secret, self.secrets[secret])
-        self._end(status, error=error)
+        with suppress(OSError):  # of the disk that the run fails at, perhaps; the record on it goes on saying `running`
+            self._end(status, error=error)
+
+    def broken_off(self, error: OSError, epochs: int) -> str | None:
+        """What is to be said of a run of so many epochs that `error` ended, if the disk is to blame for it; else None."""
+        if error.errno not in FULL and not (error.errno in DENIED and Path(str(error.filename)).is_relative_to(self.path)):
+            return None
+        done, saved = "", sorted((self.path / "checkpoints").glob("*.npz"))
+        with suppress(OSError):  # a disk that can't be read any more, either
+            count = len(self.rows())
+            done = f" after epoch {count} of {epochs}" if count else " before the end of its first epoch"
+        rest = f"goes on after epoch {int(saved[-1].name[:6])}" if saved else "starts from the beginning"
+        return f"The run was broken off{done}: {hindrance(error)}. {remedy(error)}; the same command then {rest}."
+
+    def exit_status(self) -> int:
+        """What a command that trains this record ends with: 130 or 143 if a signal stopped it, 1 if it failed or was broken off."""
+        if self.status == FINISHED:
+            return 0
+        stopped = re.fullmatch("stopped by (SIG[A-Z]+)", str(self.content.get("error")))
+        return 128 + signal.Signals[stopped[1]] if stopped else 1
 
     def _end(self, status: str, **values: Any) -> None:
         ended = time.time()
@@ -162,14 +213,13 @@ def locked(runs: Path, key: str, waiting: Any = None) -> Iterator[None]:
     lock = FileLock(runs / ".locks" / f"{key}.lock")
     try:
         (runs / ".locks").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f"Records can't be kept in {runs}: {error}. Say a folder that can be written to: runs=DIR.") from None
-    try:
         lock.acquire(timeout=0)
     except Timeout:
         if waiting:
             waiting()
         lock.acquire()
+    except OSError as error:
+        raise Refused(not_kept(error)) from None
     try:
         yield
     finally:
@@ -197,16 +247,56 @@ def all_records(runs: Path) -> list[Record]:
     return sorted(records, key=lambda record: record.timing["started"])
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """The system doesn't say which file it was that found no room: an OSError gets the name of this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def hindrance(error: OSError) -> str:
+    """What can't be written, and why: the beginning of a message."""
+    if isinstance(error.filename, str | bytes):
+        path = Path(os.fsdecode(error.filename)).absolute()
+    else:  # a callback's file, say, of which the system has a number alone
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        path = Path(f"{frame.filename}:{frame.lineno}")
+    there = next(folder for folder in (path, *path.parents) if os.access(folder, os.F_OK))
+    words = (FULL | DENIED).get(error.errno or 0, "{path} can't be written: {why}")
+    if error.errno == errno.ENOSPC and (left := os.statvfs(there)).f_files and not left.f_favail:
+        words = "{path} can't be written: there may be space, but no inode is left for another file"
+    stat = there.stat()
+    return words.format(path=path, there=there, why=error.strerror, uid=os.geteuid(), owner=stat.st_uid, mode=stat.st_mode & 0o7777)
+
+
+def remedy(error: OSError) -> str:
+    """What to do about it, the beginning of a sentence."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some space"
+    if "SEEDBED_IMAGE" in os.environ:
+        return 'Mount a folder that this uid may write to (docker run --user "$(id -u):$(id -g)" -v "$PWD/runs:/seedbed/runs" …)'
+    return "Make it writable"
+
+
+def not_kept(error: OSError) -> str:
+    """The message where records can't be kept, before anything was done."""
+    return f"Records can't be kept: {hindrance(error)}. {remedy(error)}, or say another folder (runs=DIR), then the same command again."
+
+
 def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
     """Write a file so that a reader, or (if durable) the next start after a power cut, sees the old or the new content, whole."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with partial.open("wb") as file:
+        with naming(path), partial.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        partial.replace(path)
+        with naming(path):
+            partial.replace(path)
         if not durable:
             return
         folder = os.open(path.parent, os.O_RDONLY)
@@ -215,4 +305,5 @@ def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> 
         finally:
             os.close(folder)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that has become read-only: what it said first counts
+            partial.unlink()

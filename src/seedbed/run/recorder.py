@@ -44,9 +44,12 @@ class Recorder(keras.callbacks.Callback):
         callbacks: list[Any],
         state: checkpoint.State | None,
         progress: bool,
+        ends_plainly: bool = False,
     ) -> None:
+        """ends_plainly: whether nothing of the user's follows the last epoch, so that a run can go on right after it."""
         super().__init__()
         self.record, self.config, self.others, self.state = found, config, callbacks, state
+        self.ends_plainly = ends_plainly
         self.begun: list[dict[str, Any]] = []
         self.stop_signal: int | None = None
         self.last = 0  # of epochs that are trained in one call: the model is that of this one
@@ -80,9 +83,11 @@ class Recorder(keras.callbacks.Callback):
             self.bar.show(epoch, metrics)
         if epoch < self.last:
             return
-        if self.stop_signal is not None or self._due(epoch + 1):
+        over = self.model.stop_training or epoch + 1 == self.config.training.epochs
+        # after the last epoch, too: what follows may take long, and a full disk may let nothing be saved
+        if (self.stop_signal is not None or self._due(epoch + 1)) and (self.ends_plainly or not over):
             self._checkpoint(epoch + 1)
-        if self.stop_signal is not None and not self.model.stop_training and epoch + 1 < self.config.training.epochs:
+        if self.stop_signal is not None and not over:
             raise Interrupted(self.stop_signal)
 
     def together(self, epoch: int) -> int:
@@ -94,8 +99,6 @@ class Recorder(keras.callbacks.Callback):
 
     def _due(self, epochs: int) -> bool:
         rule = self.config.checkpoint
-        if epochs == self.config.training.epochs or self.model.stop_training:
-            return False  # the record itself follows at once
         return bool(rule.every_epochs and epochs % rule.every_epochs == 0) or time.monotonic() - self.saved_at >= rule.every_seconds
 
     def _checkpoint(self, epochs: int) -> None:

@@ -17,6 +17,7 @@ from seedbed import Refused
 from seedbed.run.record import write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
+from seedbed.study.plan import written
 from seedbed.study.repeat import Result, is_higher_better, metric_of
 from seedbed.study.statistics import Paired
 from seedbed.study.verdict import Verdict, verdict
@@ -111,6 +112,7 @@ def check(configs: Mapping[str, DictConfig]) -> None:
             raise Refused(f"runs is {first.runs} for {first_name} and {config.runs} for {name}. Accepted: one folder for all.")
 
 
+@written()
 def compared(results: Mapping[str, Result], config: DictConfig, words: Sequence[str]) -> Comparison:
     """The first configuration against each other one, over the seeds that all have finished; raises Refused without any."""
     names = list(results)
@@ -171,6 +173,7 @@ def rows(found: Comparison) -> list[dict[str, Any]]:
     return result
 
 
+@written()
 def write(found: Comparison) -> None:
     """Table, page and picture into the comparison's folder."""
     from seedbed.study import plots, report

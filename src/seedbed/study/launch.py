@@ -15,6 +15,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.run import process, provenance, training
+from seedbed.run.record import naming
 from seedbed.study import plan, work
 from seedbed.study.early import Process, start
 from seedbed.study.plan import BEGUN, REFUSED, Task
 
 
 class Stopped(Exception):
-    """By a signal; the argument is the exit status: 130 or 143."""
+    """By a signal, or by a disk that says no; the arguments are the exit status (130, 143; 1) and, of a disk, what it says."""
 
 
 def here(configs: list[DictConfig], tasks: Sequence[Task], call: str, first: Process | None = None) -> None:
@@ -56,6 +58,8 @@ def here(configs: list[DictConfig], tasks: Sequence[Task], call: str, first: Pro
         before, remaining = len(remaining), [task for task in remaining if not is_settled(task, call)]
         if status in (130, 143):
             raise Stopped(status)
+        if status == work.HINDERED:  # it would be the same for every further seed
+            raise Stopped(1, _hindrance(group, call))
         if status in (work.DONE, work.WORN) and len(remaining) < before:
             continue
         if status == work.WORN and many:  # before its first run: these seeds can share nothing
@@ -72,16 +76,32 @@ def here(configs: list[DictConfig], tasks: Sequence[Task], call: str, first: Pro
             remaining.remove(blamed)
 
 
+def _hindrance(tasks: Sequence[Task], call: str) -> str:
+    """What the disk has said to the process that was to train these; it is written down, unless there was no room for that either."""
+    if said := next((task.noted()["error"] for task in tasks if _is_mine(task, call) and task.noted().get("hindered")), None):
+        return str(said)
+    task = next((task for task in tasks if not is_settled(task, call)), tasks[-1])
+    said = f"The process that trains found no place to write; see {task.folder / 'log.txt'}."
+    try:
+        task.note(status="failed", call=call, error=said)
+    except OSError as error:
+        return plan.unkept(f"Seed {task.master} was broken off", error)
+    return said
+
+
 def _other_machine(folder: Path) -> str | None:
     """How this machine differs from the one that the study began on; None if it doesn't, or if it begins here."""
     mine = {"python": platform.python_version(), "packages": provenance.packages(), "cpu": provenance.cpu(), "gpu": provenance.gpu()}
     file = folder / "machine.json"
     try:
-        with file.open("x") as new:
+        with naming(file), file.open("x") as new:
             json.dump(mine, new)
         return None
     except FileExistsError:
         pass
+    except OSError:
+        file.unlink(missing_ok=True)  # half of it would be another machine
+        raise
     first = json.loads(file.read_text() or "{}")
     if first == mine:
         return None
@@ -171,7 +191,7 @@ def launched(run: Callable[[list[str]], None], argv: Iterable[str], parts: Seque
         raise
     except Exception as error:  # whatever a launcher, or the cluster behind it, can do
         log = parts[0][0].folder / "log.txt"
-        with log.open("a") as file:
+        with suppress(OSError), log.open("a") as file:
             file.write(traceback.format_exc())
         last = traceback.format_exception_only(error)[-1].strip()
         if not any(_is_mine(task, call) for part in parts for task in part):

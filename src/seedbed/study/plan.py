@@ -16,7 +16,8 @@ import copy
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,27 @@ class Study:
     def failures(self) -> dict[int, str]:
         """Why each seed has no finished record, by master seed."""
         missing = {task.master: task.noted() for task in self.tasks() if task.noted().get("status") != FINISHED}
-        return {master: str(noted.get("error") or "it was not begun").strip() for master, noted in missing.items()}
+        return {master: str(noted.get("error") or _unsaid(noted)).strip() for master, noted in missing.items()}
+
+
+def _unsaid(noted: Mapping[str, Any]) -> str:
+    return "it was broken off" if noted.get("status") == BEGUN else "it was not begun"  # the disk may have had no room for more
+
+
+def unkept(what: str, error: OSError) -> str:
+    """What the disk says to a study that has begun. what: the first words, of what it has hindered."""
+    return f"{what}: {record.hindrance(error)}. {record.remedy(error)}, then the same command again: it trains nothing twice."
+
+
+@contextmanager
+def written(what: str = "The report is not whole") -> Iterator[None]:
+    """Around what a study writes once it has begun; raises BrokenOff where the disk says no. what: see `unkept`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in record.FULL | record.DENIED:
+            raise
+        raise record.BrokenOff(unkept(what, error)) from None
 
 
 def masters(config: DictConfig) -> tuple[int, ...]:
@@ -141,11 +162,11 @@ def study_of(config: DictConfig, overrides: Sequence[str] = ()) -> Study:
     runs = Path(config.runs).expanduser().absolute()
     name = str(config.name) + (f"-{vary}" if vary else "")
     path = runs / "studies" / f"{name}-{id[:12]}"
-    try:
-        (path / "seeds").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f"Records can't be kept in {runs}: {error}. Say a folder that can be written to: runs=DIR.") from None
     content = {"format": 1, "id": id, "study": study, "name": name, "vary": vary, "overrides": list(overrides),
                "level": str(config.determinism.level)}  # fmt: skip
-    write_atomically(path / "study.json", json.dumps(content, indent=1))
+    try:
+        (path / "seeds").mkdir(parents=True, exist_ok=True)
+        write_atomically(path / "study.json", json.dumps(content, indent=1))
+    except OSError as error:
+        raise Refused(record.not_kept(error)) from None
     return Study(path, content, wanted)

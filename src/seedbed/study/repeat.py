@@ -35,7 +35,7 @@ class Result:
     records: Mapping[int, Record]
     failures: Mapping[int, str]
     trained: int
-    stopped: int | None = None  # the exit status of the signal that stopped it
+    stopped: int | None = None  # the exit status of the signal, or of the disk, that stopped it
 
     @property
     def complete(self) -> bool:
@@ -95,7 +95,8 @@ def run(
                 stack.enter_context(_locked(study, said))
                 (study.path / "machine.json").unlink(missing_ok=True)
             begun(studies, call)
-            return _trained(asked, studies, hydra, call_hydra, watched, launcher, first)
+            with plan.written("The study was broken off"):  # notes of how seeds stand
+                return _trained(asked, studies, hydra, call_hydra, said, watched, launcher, first)
     finally:
         if first is not None:
             first.kill()  # it has ended, or got nothing to do
@@ -103,7 +104,7 @@ def run(
 
 
 def _trained(
-    asked: Sequence[Asked], studies: Sequence[Study], hydra: Any, call_hydra: Callable[[list[str]], None],
+    asked: Sequence[Asked], studies: Sequence[Study], hydra: Any, call_hydra: Callable[[list[str]], None], said: Callable[[str], None],
     watched: Callable[[str, Callable[[], Mapping[str, int]]], Any], launcher: str, first: Process | None,
 ) -> list[Result]:  # fmt: skip
     configs, call, stopped = [one.config for one in asked], str(asked[0].config.study.call), None
@@ -117,6 +118,8 @@ def _trained(
                     launch.launched(call_hydra, one.words, launch.shares(one.config, hydra, study.tasks()), call)
         except launch.Stopped as stop:
             stopped = int(stop.args[0])
+            if stopped == 1:
+                said(f"The study stops here. {stop.args[1]}")
     for task in tasks:
         if task.noted().get("call") != call and stopped is None:  # a job that never came so far
             where = f"see {task.folder / 'log.txt'}, and the launcher's own logs under {hydra.sweep.dir}"

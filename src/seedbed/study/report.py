@@ -6,13 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
 
-from seedbed.run.record import write_atomically
+from seedbed.run.record import BrokenOff, write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
+from seedbed.study.plan import written
 from seedbed.study.repeat import Result, metric_of
 from seedbed.study.statistics import Summary
 
@@ -115,7 +117,15 @@ def markdown(result: Result, said: str, found: Mapping[str, Summary]) -> str:
 
 
 def write(result: Result, said: str, found: Mapping[str, Summary], experiment: str) -> None:
-    """Write tables and pictures into the study's folder. experiment: in MLflow."""
+    """Write tables and pictures into the study's folder. experiment: in MLflow.
+
+    Raises BrokenOff where the disk says no; of a study that was stopped by it, what there is to say comes first.
+    """
+    with suppress(BrokenOff) if result.stopped else nullcontext(), written():
+        _write(result, said, found, experiment)
+
+
+def _write(result: Result, said: str, found: Mapping[str, Summary], experiment: str) -> None:
     folder = result.study.path
     facts = {"sentence": said, "finished": len(result.records), "asked": len(result.study.masters), "experiment": experiment}
     write_atomically(folder / "report.json", json.dumps(facts))

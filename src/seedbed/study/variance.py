@@ -20,6 +20,7 @@ from seedbed import Refused
 from seedbed.run.record import write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
+from seedbed.study.plan import written
 from seedbed.study.repeat import Result, metric_of
 from seedbed.study.statistics import Component
 
@@ -50,6 +51,7 @@ def streams(config: DictConfig) -> list[str]:
     return wanted
 
 
+@written()
 def split(results: Mapping[str | None, Result], config: DictConfig, words: Sequence[str]) -> Split:
     """The variance by stream, from the results of the runs that vary one each (None: all of them); raises Refused."""
     whole = results[None]
@@ -151,6 +153,7 @@ def numbers(found: Split) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+@written()
 def write(found: Split) -> None:
     """Table, page and picture into the folder."""
     from seedbed.study import plots, report

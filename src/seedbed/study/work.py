@@ -23,12 +23,13 @@ from omegaconf import DictConfig
 from seedbed import Refused
 from seedbed.run import config as configs
 from seedbed.run import process, training
-from seedbed.run.record import FINISHED, INTERRUPTED, Record
+from seedbed.run.record import DENIED, FINISHED, FULL, INTERRUPTED, Record
 from seedbed.run.session import Session, Worn
-from seedbed.study.plan import BEGUN, REFUSED, Task
+from seedbed.study.plan import BEGUN, REFUSED, Task, unkept
 
-# Exit statuses: all done; this process is worn and another is to go on; stopped by a signal (128 + its number).
-DONE, WORN = 0, 75
+# Exit statuses: all done; this process is worn and another is to go on; the disk says no (EX_TEMPFAIL and EX_IOERR of
+# sysexits.h); stopped by a signal (128 + its number).
+DONE, WORN, HINDERED = 0, 75, 74
 
 
 @dataclass
@@ -61,8 +62,13 @@ class Order:
 
 def main() -> int:
     """The process itself; its exit status. Nothing to do if it gets no order: the one that started it has ended."""
-    with suppress(EOFError):
-        return work(Order.read(sys.stdin.buffer))
+    try:
+        with suppress(EOFError):
+            return work(Order.read(sys.stdin.buffer))
+    except OSError as error:  # the log, or a note of how a seed stands
+        if error.errno not in FULL | DENIED:
+            raise
+        return HINDERED  # who started this process meets the same, and says so
     return DONE
 
 
@@ -101,18 +107,21 @@ def one(order: Order, task: Task, session: Session) -> int | None:
         task.note(status=REFUSED, call=order.call, error=str(error), traceback=traceback.format_exc())
         return None
     except Exception as error:
-        noted = task.noted()
-        last = traceback.format_exception_only(error)[-1].strip()
-        task.note(**{**noted, "status": "failed", "error": last, "traceback": traceback.format_exc()})
+        noted = {**task.noted(), "status": "failed", "traceback": traceback.format_exc()}
+        if isinstance(error, OSError) and error.errno in FULL:
+            task.note(**{**noted, "error": unkept("It was not begun", error), "hindered": True})
+            return HINDERED
+        task.note(**{**noted, "error": traceback.format_exception_only(error)[-1].strip()})
         return None
     noted = {"status": record.status, "call": order.call, "node": order.node, "key": record.key, "record": str(record.path),
              "reused": record.reused}  # fmt: skip
+    hindered = record.status == INTERRUPTED and record.exit_status() == 1
     if record.status != FINISHED:
-        task.note(**noted, error=(record.content.get("error") or "").strip())
+        task.note(**noted, error=(record.content.get("error") or "").strip(), hindered=hindered)
     else:
         task.note(**noted, seconds=record.timing["seconds"])
     if record.status == INTERRUPTED:
-        return 143 if "SIGTERM" in str(record.content.get("error")) else 130
+        return HINDERED if hindered else record.exit_status()
     return None
 
 
