@@ -55,6 +55,7 @@ FROM ${BASE_IMAGE} AS project
 ARG EPOCH
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /root-fs/seedbed
+# Modes are set below: whoever builds may have another umask, and any uid is to read what he has built.
 COPY pyproject.toml ./
 COPY requirements requirements
 COPY conf conf
@@ -62,6 +63,7 @@ COPY src src
 COPY --chmod=0755 docker/seedbed /root-fs/usr/local/bin/
 COPY --chmod=0755 docker/tracking-server docker/
 RUN PYTHONHASHSEED=0 python3 -m compileall -q -j 1 --invalidation-mode checked-hash -s /root-fs src; \
+    chmod -R u=rwX,go=rX /root-fs; \
     mkdir -m 1777 runs artifacts; \
     find /root-fs -exec touch --no-dereference --date "$EPOCH" {} +
 
