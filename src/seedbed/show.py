@@ -64,6 +64,8 @@ def _next(record: Record, overrides: Sequence[str]) -> str:
     if record.status == "interrupted":
         if why := record.content.get("not_resumable"):
             return f"the same command again: it starts from the beginning ({why})"
+        if record.exit_status() == 1:
+            return "the same command again, when there is room; see the message below"
         return "the same command again: it goes on from the last checkpoint"
     if record.status != "finished":
         return "see the message below"

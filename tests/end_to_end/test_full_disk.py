@@ -204,6 +204,15 @@ def test_a_study_stops_at_the_seed_that_found_no_room_and_goes_on_there(
     assert told["digests"]["2"] == trained(tmp_path, *config, "seeds.master=2").digests["run"]
 
 
+def test_verify_compares_nothing_that_a_full_disk_has_broken_off(disk: Path, plugin: Callable[..., Path]) -> None:
+    """Two executions that end at other places, because of the disk, say nothing of the run: it could not be asked (2), not 'NO' (1)."""
+    words = [*SIX, full(disk, 5), f"runs='{disk}/runs'"]
+    status, said, error = seedbed("verify", *words, PYTHONPATH=str(plugin("full", FULL)), FULL="1")
+    assert (status, said) == (2, {})
+    assert error.splitlines()[:-1] == ["Execution 1: as it is."]
+    assert "the disk is full. Free some space, then the same command again." in error
+
+
 @pytest.mark.slow
 def test_a_study_on_a_disk_with_no_byte_left(disk: Path, plugin: Callable[..., Path]) -> None:
     """Not even how the seed stands can be written down."""

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.proof.perturbing import AS_IT_IS, Way
-from seedbed.proof.work import Order
+from seedbed.proof.work import HINDERED, Order
 from seedbed.run import process, training
 from seedbed.run.record import INTERRUPTED, Record
 
@@ -96,10 +96,12 @@ def _left(folder: Path, name: str, code: int, error: str, seconds: float) -> Exe
     try:
         outcome = json.loads((folder / "outcome.json").read_text())
     except (OSError, ValueError):
+        if code == HINDERED:
+            raise Refused(error.strip().splitlines()[-1]) from None
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
         raise Refused(f"The process of the execution {name!r} {how}{hint}; see {folder / 'log.txt'}.\n{error[-2000:]}".strip()) from None
-    if outcome["status"] == "refused":
+    if outcome["status"] == "refused" or outcome.get("hindered"):  # a run that the disk has broken off tells nothing
         raise Refused(outcome["error"])
     record = Record.read(Path(outcome["record"])) if outcome.get("record") else None
     draws = json.loads((folder / "draws.json").read_text()) if (folder / "draws.json").exists() else []

@@ -105,7 +105,9 @@ def _also(a: Side, b: Side, counted: set[str]) -> tuple[Changed, ...]:
 
     def plain(side: Side) -> dict[str, Any]:
         config = {name: value for name, value in side.config.items() if name not in NOT_COUNTED}
-        facts = {name: side.provenance.get(name) for name in ("git", "lock", "image", "cores", "cuda_version", "cudnn_version")}
+        facts = {
+            name: side.provenance.get(name) for name in ("git", "lock", "image", "cores", "cuda_version", "cudnn_version", "accelerator")
+        }
         ways = {name: side.content[name] for name in ("engine", "resumed", "fetched") if side.content.get(name) is not None}
         return {**config, **{name: value for name, value in facts.items() if value is not None}, **ways}
 

@@ -23,8 +23,11 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import process, training
+from seedbed.run import process, record, training
 from seedbed.run.record import write_atomically
+
+# The exit status where not even `outcome.json` could be written (EX_IOERR of sysexits.h).
+HINDERED = 74
 
 
 @dataclass
@@ -50,6 +53,7 @@ def main() -> int:
     if order.hydra is not None:
         Singleton.set_state(order.hydra)
     process.end_with(os.getppid())
+    told = os.fdopen(os.dup(2), "w")  # to the process that started this one, where the disk takes nothing any more
     log = os.open(order.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)
@@ -62,7 +66,13 @@ def main() -> int:
         outcome = {"status": "refused", "error": str(error), "traceback": traceback.format_exc()}
     except Exception as error:
         outcome["error"], outcome["traceback"] = traceback.format_exception_only(error)[-1].strip(), traceback.format_exc()
-    write_atomically(order.folder / "outcome.json", json.dumps(outcome))
+    try:
+        write_atomically(order.folder / "outcome.json", json.dumps(outcome))
+    except OSError as error:
+        if error.errno not in record.FULL | record.DENIED:
+            raise
+        print(f"{record.hindrance(error)}. {record.remedy(error)}, then the same command again.", file=told, flush=True)
+        return HINDERED
     return 0
 
 
@@ -75,5 +85,9 @@ def _trained(order: Order, stack: ExitStack) -> dict[str, Any]:
     config = order.config
     config.runs = str(order.folder / "runs")
     stack.callback(seen.ended)  # also what was seen of a run that fails
-    record = training.run(config, order.entropy, said=lambda line: print(line, flush=True), watch=seen)
-    return {"status": record.status, "record": str(record.path), "error": record.content.get("error")}
+    found = training.run(config, order.entropy, said=lambda line: print(line, flush=True), watch=seen)
+    hindered = found.status == record.INTERRUPTED and found.exit_status() == 1
+    error = str(found.content.get("error") or "")
+    if hindered:  # its records are gone with the proof's folder, and nothing goes on from them
+        error = f"{error.rpartition('; the same command')[0]}, then the same command again."
+    return {"status": found.status, "record": str(found.path), "error": error or None, "hindered": hindered}

@@ -97,8 +97,8 @@ class Record:
         return record
 
     @classmethod
-    def create(cls, path: Path, content: Mapping[str, Any], config: str, diff: str) -> Record:
-        """A new record in `path`, which becomes visible only when it is whole."""
+    def create(cls, path: Path, content: Mapping[str, Any], config: str, diff: str, rows: bytes = b"") -> Record:
+        """A new record in `path`, which becomes visible only when it is whole. rows: `fingerprint.rows` of the data."""
         record = cls(path)
         record.content = {"format": FORMAT, "id": uuid.uuid4().hex, "status": RUNNING, **content}
         record.content["timing"] = {"started": time.time()}
@@ -110,6 +110,8 @@ class Record:
                 (fresh / "config.yaml").write_text(config)
                 if diff:
                     (fresh / "code.diff").write_text(diff)
+                if rows:
+                    (fresh / "rows.npz").write_bytes(rows)
                 (fresh / "history.jsonl").touch()
                 write_atomically(fresh / "record.json", json.dumps(record.content, indent=1))
                 if path.exists():

@@ -110,8 +110,7 @@ def _run(
             diff = session.once("diff", provenance.diff)
             content = {"key": key, "name": str(kept["name"]), "level": level["level"], "seeds": seeds, "study": _study(inputs),
                        "inputs": inputs, "provenance": facts, "metrics": {}, "digests": {}}  # fmt: skip
-            found = Record.create(path, content, text + OmegaConf.to_yaml({"seeds": dict(seeds)}), diff)
-            record.write_atomically(path / "rows.npz", fingerprint.rows(whole), durable=False)
+            found = Record.create(path, content, text + OmegaConf.to_yaml({"seeds": dict(seeds)}), diff, fingerprint.rows(whole))
         else:
             found.update(status=record.RUNNING, error=None)
         found.secrets = plain("secrets", lambda: configs.from_environment(config))

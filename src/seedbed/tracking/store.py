@@ -33,8 +33,11 @@ def warm(uri: str, experiment: str) -> None:
             if not file.exists():
                 # made under another name: a process that is killed in the migration would leave a store that nobody can open
                 fresh = file.with_name(f".{file.name}.{os.getpid()}")
-                MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
-                fresh.rename(file)
+                try:
+                    MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+                    fresh.rename(file)
+                finally:  # a disk that is full has half of it
+                    fresh.unlink(missing_ok=True)
             experiment_id_of(MlflowClient(uri), uri, experiment)
 
 
