@@ -370,7 +370,7 @@ def drawn() -> list[Any]:
         uuid.uuid1(),
         random.Random().random(),
         np.random.default_rng().random(),
-        secrets.choice(range(99)),
+        secrets.choice(range(2**40)),  # the values follow the file's path: in no folder are two of them to be the same by chance
     ]
 
 

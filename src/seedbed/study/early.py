@@ -16,9 +16,11 @@ from seedbed.run.process import COMMAND
 Process = subprocess.Popen[bytes]
 
 # conf/determinism/strict.yaml with its own values; a test compares. A guess: where it is wrong, time is lost and nothing else.
-GUESS = {
-    "PYTHONHASHSEED": "0", "TF_DETERMINISTIC_OPS": "1", "TF_CUDNN_USE_AUTOTUNE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    "TF_ENABLE_ONEDNN_OPTS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "KERAS_BACKEND": "tensorflow",
+GUESS: dict[str, str | None] = {
+    "PYTHONHASHSEED": "0", "TF_DETERMINISTIC_OPS": "1", "TF_CUDNN_USE_AUTOTUNE": "0", "TF_CUDNN_RNN_USE_AUTOTUNE": "0",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NCCL_ALGO": "Ring", "TF_ENABLE_ONEDNN_OPTS": "1", "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1", "KERAS_BACKEND": "tensorflow", "TF_MATMUL_AUTOTUNE_ENABLE": None,
+    "TF_DISABLE_SCATTER_OP_DETERMINISM": None, "TF_DISABLE_SEGMENT_REDUCTION_OP_DETERMINISM_EXCEPTIONS": None,
 }  # fmt: skip
 
 
