@@ -18,7 +18,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell test test-slow image-test lint bench cluster lock lock-check clean
+.PHONY: help train repeat compare variance tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow image-test lint bench jax torch cluster lock lock-check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ compare: $(VENV)/.train  ## is A better than B? make compare ARGS="'model=mlp' '
 
 variance: $(VENV)/.train  ## which source of randomness makes results differ? make variance ARGS="experiment=digits_cnn"
 	@$(BIN)/seedbed variance $(ARGS)
+
+tutorial: $(VENV)/.train  ## the tutorial of 2017, nine years later, on one page: make tutorial ARGS="theano_2017"
+	@$(BIN)/python -m example.tutorial $(ARGS)
 
 verify: $(VENV)/.train  ## does the result hold? trained again under perturbation, bit by bit: make verify ARGS="experiment=digits_cnn"
 	@$(BIN)/seedbed verify $(ARGS)
@@ -80,14 +83,17 @@ docker-verify: $(IMAGE_IS_THERE)  ## `verify` in the image
 docker-shell: $(IMAGE_IS_THERE)  ## a shell in the image
 	@docker/run shell $(ARGS)
 
-test: $(VENV)/.dev  ## the tests: make test ARGS="-k seeds"
+legacy:  ## the 2017 tutorial's program on the software of its day, beside what was published (needs Python 3.6 or docker)
+	@docker/legacy/run $(ARGS)
+
+test: $(VENV)/.backends  ## the tests: make test ARGS="-k seeds"
 	@$(BIN)/python -m pytest -m "not slow and not image" $(ARGS)
 
-test-slow: $(VENV)/.dev  ## more cases of what the tests show, which don't fit into half an hour of CI
+test-slow: $(VENV)/.backends  ## more cases of what the tests show, which don't fit into half an hour of CI
 	@$(BIN)/python -m pytest -m "slow and not image" $(ARGS)
 
-image-test: $(VENV)/.dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 15 GB)
-	@$(BIN)/python -m pytest -m "image and not slow" -n 0 $(ARGS)
+image-test: $(VENV)/.dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 10 GB)
+	@$(BIN)/python -m pytest -m "image and not slow" -n 0 -rs $(ARGS)
 
 lint: $(VENV)/.dev  ## hadolint, ruff (check and format), mypy, import contracts, audit
 	@$(BIN)/ruff check .
@@ -99,6 +105,15 @@ lint: $(VENV)/.dev  ## hadolint, ruff (check and format), mypy, import contracts
 
 bench: $(VENV)/.train  ## what recording and determinism cost: ratios, side by side in one run
 	@$(BIN)/python tests/bench.py $(ARGS)
+
+jax: $(VENV)/.train requirements/jax.txt  ## install the JAX backend, for CPUs: make train ARGS="backend=jax"
+	@$(INSTALL) -r requirements/jax.txt
+
+# pip first: it knows of this machine's own wheels and mirrors. Else uv, which knows where PyTorch has its CPU builds.
+torch: $(VENV)/.train requirements/torch.txt  ## install the PyTorch backend, for CPUs: make train ARGS="backend=torch"
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/torch.txt 2>/dev/null \
+	  || $(INSTALL) --torch-backend cpu -r requirements/torch.txt \
+	  || { echo "PyTorch's CPU build for Linux is not on PyPI, and can't be had from here. Put the wheel of requirements/torch.txt where pip looks (PIP_FIND_LINKS)." >&2; exit 2; }
 
 cluster: $(VENV)/.train requirements/cluster.txt  ## install the launchers for more than one machine: ray, submitit (SLURM)
 	@$(INSTALL) -r requirements/cluster.txt
@@ -122,6 +137,12 @@ lock-files:
 	@$(COMPILE) --group server -c requirements/cpu.txt -o requirements/server.txt
 	@$(COMPILE) pyproject.toml --extra cpu --group dev -c requirements/cpu.txt -o requirements/dev.txt
 	@$(COMPILE) --group cluster -c requirements/cpu.txt -o requirements/cluster.txt
+	@$(COMPILE) --group jax -c requirements/cpu.txt -o requirements/jax.txt
+	@printf '%s\n' cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton >requirements/.no-cuda
+	@[ ! -f requirements/torch.txt ] || sed '/^torch==.*+cpu/,$$d' requirements/torch.txt >requirements/.torch
+	@$(COMPILE) --group torch --excludes requirements/.no-cuda -c requirements/cpu.txt -o requirements/.torch; rm requirements/.no-cuda
+	@{ sed "s/^\(torch==[^ ]*\)/\1 ; sys_platform != 'linux'/" requirements/.torch; grep -v '^#' requirements/torch-linux.pins; } >requirements/torch.txt
+	@rm requirements/.torch
 	@$(COMPILE) --group build -c requirements/cpu.txt -o requirements/build.txt
 	@$(COMPILE) --group uv -o requirements/uv.txt
 
@@ -150,4 +171,10 @@ $(VENV)/.train: $(VENV)/.uv requirements/build.txt requirements/cpu.txt pyprojec
 $(VENV)/.dev: $(VENV)/.train requirements/dev.txt
 	@echo "Installing what the tests need (once)"
 	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.backends: $(VENV)/.dev requirements/jax.txt requirements/torch.txt
+	@echo "Installing the other backends, JAX and PyTorch (once)"
+	@$(MAKE) --no-print-directory jax
+	@$(MAKE) --no-print-directory torch || echo "The tests of the PyTorch backend will be skipped." >&2
 	@touch $@

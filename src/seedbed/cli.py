@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
 def train(argv: list[str]) -> int:
     """`seedbed train`: compose the config with Hydra, put the right process in place, run, print."""
     from seedbed import follower
-    from seedbed.run import process, training
+    from seedbed.run import determinism, process, training
 
     as_json = "--json" in argv
     hydra_argv = [word for word in argv if word != "--json"]
@@ -90,7 +90,6 @@ def train(argv: list[str]) -> int:
         nonlocal status
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
-        from omegaconf import OmegaConf
 
         hydra = HydraConfig.get()
         if hydra.mode == RunMode.MULTIRUN:
@@ -99,8 +98,7 @@ def train(argv: list[str]) -> int:
         drawn = os.environ.pop(process.ENTROPY, None)
         entropy = int(drawn) if drawn else int.from_bytes(os.urandom(4), "little")
         seeds = training.resolved_seeds(config, entropy)
-        level: Any = OmegaConf.to_container(config.determinism, resolve=True)
-        needed = level["environment"] | {"PYTHONHASHSEED": str(seeds["hash"])}
+        needed = determinism.of(config)["environment"] | {"PYTHONHASHSEED": str(seeds["hash"])}
         again = ["train", *argv, f"hydra.run.dir={composing.quoted(hydra.runtime.output_dir)}"]
         os.chdir(hydra.runtime.cwd)  # hydra.job.chdir=true: what was said on the command line counts from there
         process.replace(needed, again, entropy, config.determinism.level)

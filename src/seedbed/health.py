@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from seedbed import Refused, project_root
 from seedbed.run import accelerator, config, cuda, determinism, process, provenance, training
 
@@ -33,7 +31,7 @@ def examine() -> dict[str, Any]:
     levels, provenances = {}, {}
     for path in sorted((project_root() / "conf" / "determinism").glob("*.yaml")):
         composed = config.composed(f"determinism={path.stem}")
-        level: dict[str, Any] = OmegaConf.to_container(composed.determinism, resolve=True)  # type: ignore[assignment]
+        level = determinism.of(composed)
         provenances[path.stem] = provenance.describe(level)
         kept, why = _tried(level, training.resolved_seeds(composed, None))
         levels[path.stem] = {"kept": kept, "why": why}

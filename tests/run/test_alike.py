@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from seedbed.run import alike, session
+from seedbed.run import alike, looking
 
 
 class Constant(keras.layers.Layer):
@@ -82,7 +82,7 @@ def test_training_leaves_what_a_model_is_made_of_only_where_it_is_said() -> None
     model.evaluate(np.ones((4, 3)), np.ones((4, 1)), verbose=0)
     model.predict(np.ones((4, 3)), verbose=0)
     new = {name for name in vars(model) if name not in vars(fresh)}
-    assert {name for name in new if not name.startswith("_")} <= session.TRAINING, new
+    assert {name for name in new if not name.startswith("_")} <= looking.TRAINING, new
 
 
 MODULE = """

@@ -94,5 +94,6 @@ def test_off_differs_each_time_and_seeds_are_recorded(seedbed: Callable[..., Any
 def test_the_levels_variables_are_known_to_decide_bits() -> None:
     from seedbed.run import process
 
-    text = (ROOT / "conf" / "determinism" / "strict.yaml").read_text()
-    assert set(OmegaConf.create(text).environment) <= set(process.DECIDE_BITS)
+    level = OmegaConf.create((ROOT / "conf" / "determinism" / "strict.yaml").read_text())
+    for variables in (level.environment, *level.backends.values()):
+        assert set(variables) <= set(process.DECIDE_BITS)

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from conftest import OUTSIDE, ROOT, STRICT
+from conftest import OUTSIDE, STRICT
 
 from seedbed import Refused
-from seedbed.run import process
+from seedbed.run import config as configs
+from seedbed.run import determinism, process
 
 NEEDED = {"PYTHONHASHSEED": "7", "TF_DETERMINISTIC_OPS": "1", "UNWANTED": None}
 
@@ -84,8 +84,6 @@ def test_an_interpreter_that_ignores_its_environment_is_refused_not_replaced_for
 
 def test_the_test_process_is_what_strict_asks_for() -> None:
     """conftest.py sets these by hand, before anything is imported; this is what keeps the two the same."""
-    level = yaml.safe_load((ROOT / "conf" / "determinism" / "strict.yaml").read_text())
-    named = {name: value for name, value in level["environment"].items() if value and "${" not in value}
-    threads = {name: str(level["threads"]["intra_op"]) for name, value in level["environment"].items() if value and "intra_op" in value}
-    assert {**named, **threads, "PYTHONHASHSEED": "0"} == STRICT
+    needed = determinism.of(configs.composed("determinism=strict"))["environment"]
+    assert {name: value for name, value in needed.items() if value is not None} == STRICT
     assert all(os.environ[name] == value for name, value in STRICT.items())

@@ -12,12 +12,12 @@ import pytest
 import seedbed
 from seedbed.run import provenance
 
-LEVEL: dict[str, Any] = {"threads": {"intra_op": 1, "inter_op": 1}}
+LEVEL: dict[str, Any] = {"environment": {"KERAS_BACKEND": "tensorflow"}, "threads": {"intra_op": 1, "inter_op": 1}}
 
 
 def test_the_number_of_cores_counts_only_where_threads_follow_it() -> None:
     assert "cores" not in provenance.environment(LEVEL)["cpu"]
-    assert "cores" in provenance.environment({"threads": {"intra_op": None, "inter_op": None}})["cpu"]
+    assert "cores" in provenance.environment({**LEVEL, "threads": {"intra_op": None, "inter_op": None}})["cpu"]
 
 
 def test_variables_that_decide_bits_are_in_the_environment_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,10 +29,12 @@ def test_variables_that_decide_bits_are_in_the_environment_and_others_are_not(mo
 
 
 def test_test_tools_are_no_part_of_the_environment() -> None:
-    packages = provenance.packages()
+    packages = provenance.packages("tensorflow")
     assert packages["keras"]
     assert packages["numpy"]
     assert "pytest" not in packages
+    assert not {"jax", "torch"} & set(packages)
+    assert "jax" in provenance.packages("jax")
 
 
 def test_code_follows_imports_wherever_they_stand(plugin: Callable[..., Path]) -> None:

@@ -15,7 +15,7 @@ import keras
 from seedbed.contract import Broken, Skipped, runs
 from seedbed.contract.outputs import called, first
 from seedbed.contract.subject import Built, Subject, names_used, recurring, same
-from seedbed.run import alike, building, provenance, session, state, training
+from seedbed.run import alike, building, looking, provenance, state, training
 from seedbed.run.record import INTERRUPTED
 from seedbed.run.watching import Watch
 
@@ -76,7 +76,7 @@ def _attributes(model: Any) -> dict[str, str]:
         own = names_used(layer)
         for name, value in vars(layer).items():
             plain = isinstance(value, bool | int | float | str | list | dict | set | tuple)
-            if plain and name not in session.TRAINING and (name in own or not name.startswith("_")):
+            if plain and name not in looking.TRAINING and (name in own or not name.startswith("_")):
                 found[f"{layer.path}.{name}"] = repr(value)[:60]
     return found
 

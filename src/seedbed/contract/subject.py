@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.contract import ENTROPY, Limits, Skipped
@@ -66,7 +66,7 @@ class Subject:
         if limits.batches < 1:
             raise Refused(f"batches = {limits.batches} is not accepted. Accepted: 1 or more.")
         self.config, self.limits = config, limits
-        level: Any = OmegaConf.to_container(config.determinism, resolve=True)
+        level = determinism.of(config)
         determinism.check(level)
         self.bits = level["level"] not in ("off", "seeded")  # whether the level promises them
         self.seeds = training.resolved_seeds(config, ENTROPY)

@@ -71,7 +71,9 @@ def diagnosed(
     if place is None:
         return None
     vanished = False
-    if place.kind in ("epoch", "logs"):
+    if first.config.backend.name != "tensorflow" and place.kind in ("epoch", "logs", "predictions", "metrics"):
+        said("Steps are looked into on TensorFlow alone, so this is as near as it gets.")
+    elif place.kind in ("epoch", "logs"):
         said(f"They part in epoch {place.epoch}; looking into its steps.")
         place, vanished = _within(place, first, second, folder, said)
     elif place.kind in ("predictions", "metrics"):

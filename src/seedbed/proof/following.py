@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 
-from seedbed.proof.steps import Steps
 from seedbed.run import checkpoint, digest, recorder
 
 
@@ -16,7 +15,7 @@ class Follower(keras.callbacks.Callback):
     def __init__(self, trace: Any, model: Any, engine: Any) -> None:
         super().__init__()
         self.trace, self.watched, self.engine = trace, model, engine
-        self.steps: Steps | None = None
+        self.steps: Any = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.trace.steps_from is not None and epoch >= self.trace.steps_from and self.steps is None:
@@ -45,6 +44,8 @@ class Follower(keras.callbacks.Callback):
             self._install()
 
     def _install(self) -> None:
+        from seedbed.proof.steps import Steps
+
         self.steps = self.trace.steps = Steps(self.watched, self.trace.folder / "values", self.trace.budget, self.trace.only)
         self.steps.install(self.engine)
 

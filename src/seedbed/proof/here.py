@@ -16,7 +16,7 @@ from seedbed.proof import promise, untrusted
 from seedbed.proof.checkout import Place
 from seedbed.proof.promise import Comparison, Row
 from seedbed.run import config as configs
-from seedbed.run import process, provenance, training
+from seedbed.run import determinism, process, provenance, training
 from seedbed.run.record import Record
 
 
@@ -27,11 +27,11 @@ def before(record: Record, stated: Mapping[str, Any], place: Place) -> Compariso
     """
     if place.commit is not None:
         threads = {"intra_op": None, "inter_op": None, **(record.inputs["determinism"].get("threads") or {})}
-        machine = provenance.environment({"threads": threads})
+        machine = provenance.environment({"threads": threads, "environment": {}})
         mine = {part: machine[part] for part in ("platform", "cpu", "gpu") if part in record.inputs["environment"]}
         return promise.compared(record.inputs, {"environment": mine})
     config = _composed(stated, Path())
-    level: Any = OmegaConf.to_container(config.determinism, resolve=True)
+    level = determinism.of(config)
     seeds = training.resolved_seeds(config, None)
     level["environment"]["PYTHONHASHSEED"] = str(seeds["hash"])
     data = SimpleNamespace(fingerprint="")  # nobody knows before they are loaded

@@ -19,7 +19,7 @@ from seedbed.run import config as configs
 from seedbed.run import seeds as streams
 
 # Groups that are chosen by a file of `conf/`, and what of a file has to be the record's.
-GROUPS = {"data": "name", "model": "_target_", "optimizer": "_target_", "determinism": "level"}
+GROUPS = {"data": "name", "model": "_target_", "optimizer": "_target_", "backend": "name", "determinism": "level"}
 
 # Where a record is kept and how it is watched; the words are for another run.
 LEFT_OUT = ("runs", "force", "tracking", "study", "checkpoint", "seeds")
@@ -40,7 +40,9 @@ def overrides(side: Side) -> list[str] | None:
                 chosen = rest
     except (HydraException, OmegaConfBaseException, Refused, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return [*chosen, *more, *_seeds(side.inputs["seeds"])]
+    generator = (side.config.get("seeds") or {}).get("generator", "backend")
+    drawn = [] if generator == "backend" else [f"seeds.generator={_value(generator)}"]
+    return [*chosen, *more, *_seeds(side.inputs["seeds"]), *drawn]
 
 
 def _file(config: Mapping[str, Any], group: str, key: str) -> str | None:

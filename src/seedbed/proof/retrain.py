@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from seedbed import Refused
 from seedbed.proof import untrusted, workspace
 from seedbed.proof.checkout import Place
-from seedbed.run import process
+from seedbed.run import determinism, process
 from seedbed.run.record import Record, write_atomically
 
 # Hydra's own loggers are left alone: what is said goes into the log all the same.
@@ -39,7 +39,7 @@ def trained(config: Mapping[str, Any], place: Place, folder: Path, is_in_vain: C
     """The record that `seedbed train` leaves in `place`, and whether it was let go on to the end."""
     runs, said = folder / "runs", folder / "said"
     said.mkdir()
-    level = config["determinism"]
+    level = determinism.merged(config["determinism"], (config.get("backend") or {}).get("name", "tensorflow"))
     needed = {**level["environment"], "PYTHONHASHSEED": str(config["seeds"].get("hash"))}
     process.refuse_conflicts(needed, str(level.get("level")))
     hydra = {"run": {"dir": str(folder / "hydra")}, "output_subdir": None, "job": {"name": "train"}}

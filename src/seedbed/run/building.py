@@ -12,10 +12,11 @@ from keras.src.random.seed_generator import global_seed_generator
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
+from seedbed.run import backend, determinism, digest, inputs, looking
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, digest, inputs, looking
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
+from seedbed.run.numpy_draws import drawn_in_numpy
 from seedbed.run.record import Record
 from seedbed.run.targets import called, target
 
@@ -30,13 +31,16 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
     compiled stays as it is; else optimizer, loss and metrics are the config's.
     """
     training = config.training
+    if training.jit_compile and backend.current() == "torch":
+        raise Refused("training.jit_compile=true has not been shown to work with backend=torch. Accepted: false.")
     determinism.apply_to_keras()
     keras.utils.clear_session(free_memory=False)  # names count on within a process, and metrics can be named after layers
     if training.mixed_precision:
         half = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
         keras.config.set_dtype_policy(half)
     function = target(config.model, "model")
-    with streams.global_generators(seeds["init"], seeds["init"]):
+    numpy = drawn_in_numpy(config.seeds.generator == "numpy")
+    with streams.global_generators(seeds["init"], seeds["init"]), numpy:
         keras.utils.set_random_seed(seeds["init"])
         model = called(function, "model", spec=data_sets.spec(data))
         if not isinstance(model, keras.Model):
@@ -46,12 +50,14 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
         if not model.built or not model.optimizer.built:
             batch = inputs.first_batch(data.train, training.batch_size)
             if can_be_called(model):
-                model(data_sets.mapped(tf.convert_to_tensor, batch[0]), training=False)
-            else:
+                model(data_sets.mapped(backend.tensor, batch[0]), training=False)
+            elif backend.is_tensorflow():
                 looking.traced(model, batch)
                 model.built = True
+            else:
+                raise Refused(f"{type(model).__name__} has no `call`: such a model can be trained with backend=tensorflow alone.")
         model.optimizer.build(model.trainable_variables)
-    if training.jit_compile:
+    if training.jit_compile and backend.is_tensorflow():
         _jit(model, config)
     if training.steps_per_execution > 1:
         model.steps_per_execution = training.steps_per_execution
@@ -100,7 +106,7 @@ def _compile(model: Any, config: DictConfig, data: DataSet) -> None:
     try:
         model.compile(
             optimizer=optimizer, loss=loss, metrics=metrics, steps_per_execution=training.steps_per_execution,
-            jit_compile=training.jit_compile and not config.determinism.op_determinism,
+            jit_compile=backend.current() == "jax" or (training.jit_compile and not config.determinism.op_determinism),
         )  # fmt: skip
     except ValueError as error:
         raise Refused(f"training.loss={training.loss} or training.metrics={training.metrics}: {error}") from error
@@ -136,14 +142,14 @@ def govern(model: Any, seeds: Mapping[str, int]) -> None:
     counts = {"dropout": 0, "augment": 0}
     done: set[int] = set()
     # for layers that draw without a generator of their own (`keras.random.normal(shape)`)
-    global_seed_generator().state.assign([streams.words(seeds["dropout"], 0, 0)[0], 0])
+    backend.set_generator(global_seed_generator().state, streams.words(seeds["dropout"], 0, 0)[0])
     for layer in model._flatten_layers():
         kind = "augment" if any(base.__module__.startswith(AUGMENTING) for base in type(layer).__mro__) else "dropout"
         for variable in layer.variables:
             owned = digest.is_generator(variable) and not any(variable is v for inner in layer._layers for v in inner.variables)
             if owned and id(variable) not in done:
                 done.add(id(variable))
-                variable.assign([streams.words(seeds[kind], counts[kind])[0], 0])
+                backend.set_generator(variable, streams.words(seeds[kind], counts[kind])[0])
                 counts[kind] += 1
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
 
+from seedbed.run import backend
 from seedbed.run import seeds as streams
 from seedbed.run import state as states
 from seedbed.run.record import naming, write_atomically
@@ -46,7 +47,7 @@ def take(model: Any, callbacks: Sequence[Any], epochs: int, begun: Sequence[Mapp
         [states.array(variable) for variable in optimizer_variables(model)],
         _trainable(model),
         [states.of(callback, before) for callback, before in zip(callbacks, begun, strict=True)],
-        streams.generator_states(),
+        [*streams.generator_states(), backend.generator_state()],
         bool(model.stop_training),
     )
 
@@ -89,7 +90,7 @@ def put_callbacks(callbacks: Sequence[Any], state: State) -> None:
     """
     for callback, saved in zip(callbacks, state.callbacks, strict=True):
         states.put(callback, saved)
-    streams.put_generator_states(state.generators)
+    streams.put_generator_states(state.generators[:-1])
 
 
 def write(folder: Path, state: State, keep: int) -> Path:

@@ -32,9 +32,15 @@ from seedbed.run import seeds
 warnings.filterwarnings("ignore", message=r"(?s).*is validated against ConfigStore schema", category=UserWarning)
 
 
+# What Keras can compute with, by the names that it has for them, which are those of the packages, too.
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
 @dataclass
 class Seeds:
-    """Every stream of randomness; see `seedbed.run.seeds.STREAMS`."""
+    """Every stream of randomness; see `seedbed.run.seeds.STREAMS`. And what draws initial weights: the backend, or NumPy."""
+
+    generator: str = "backend"
 
     # Any, not int: OmegaConf would turn '7' and True into 7 and 1 without a word; seeds.checked says no to both
     master: Any = MISSING
@@ -55,9 +61,15 @@ class Threads:
 
 
 @dataclass
+class Backend:
+    name: str = "tensorflow"
+
+
+@dataclass
 class Determinism:
     level: str = MISSING
     environment: dict[str, str | None] = field(default_factory=dict)
+    backends: dict[str, dict[str, str | None]] = field(default_factory=dict)
     threads: Threads = field(default_factory=Threads)
     op_determinism: bool = False
     tensor_float_32: bool = True
@@ -130,6 +142,7 @@ class Config:
     model: Any = MISSING
     optimizer: Any = MISSING
     seeds: Seeds = field(default_factory=Seeds)
+    backend: Backend = field(default_factory=Backend)
     determinism: Determinism = field(default_factory=Determinism)
     tracking: Tracking = field(default_factory=Tracking)
     training: Training = field(default_factory=Training)
@@ -237,6 +250,8 @@ def check(config: DictConfig) -> None:
         )
     training, data, checkpoint, study = config.training, config.data, config.checkpoint, config.study
     accepted = {
+        f"backend.name={config.backend.name}": (config.backend.name in BACKENDS, ", ".join(BACKENDS)),
+        f"seeds.generator={config.seeds.generator}": (config.seeds.generator in ("backend", "numpy"), "backend, numpy"),
         f"training.epochs={training.epochs}": (training.epochs >= 1, "1 or more"),
         f"training.batch_size={training.batch_size}": (training.batch_size is None or training.batch_size >= 1, "1 or more, or null: all examples in one batch"),
         f"training.steps_per_epoch={training.steps_per_epoch}": (training.steps_per_epoch is None or training.steps_per_epoch >= 1, "1 or more, or null"),

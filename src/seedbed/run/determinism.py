@@ -1,4 +1,4 @@
-"""The levels applied to TensorFlow: what a level's name promises, and the switches that can be set after the import."""
+"""The levels applied to the backend: what a level's name promises, and the switches that can be set after the import."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from seedbed import Refused
-from seedbed.run import accelerator, cuda, process
+from seedbed.run import accelerator, backend, cuda, process
 
 # What a level's name may not do without, with the reason; a config that weakens it has to use a weaker name.
 NEEDS = {
@@ -39,8 +41,23 @@ DRAWS = re.compile("^(?!Stateless).*(Random|Shuffle|SeedGenerator|Multinomial|Tr
 KERAS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 
 
+def of(config: DictConfig) -> dict[str, Any]:
+    """A config's level, resolved, with what its backend needs among the variables."""
+    level: Any = OmegaConf.to_container(config.determinism, resolve=True)
+    return merged(level, config.backend.name)
+
+
+def merged(level: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A level as its file has it, for the backend of that name."""
+    plain = {key: value for key, value in level.items() if key != "backends"}
+    return {**plain, "environment": {**level["environment"], **((level.get("backends") or {}).get(name) or {})}}
+
+
 def check(level: Mapping[str, Any]) -> None:
-    """Raise Refused if the config's level has an unknown name or lacks what that name promises; all of it in one message."""
+    """Raise Refused if the config's level has an unknown name or lacks what that name promises; all of it in one message.
+
+    Or if its backend isn't installed.
+    """
     name = level["level"]
     if name not in NEEDS:
         raise Refused(f"determinism.level={name!r} is not a level. Accepted: {', '.join(NEEDS)}.")
@@ -54,12 +71,15 @@ def check(level: Mapping[str, Any]) -> None:
             wrong.append(f"determinism.{path}={value} can't keep the level {name}: {reason}. Accepted: {accepted}.")
     if wrong:
         raise Refused("\n".join([*wrong, "Or use a weaker level: determinism=seeded."]))
+    backend.of(level)
 
 
 def apply(level: Mapping[str, Any]) -> None:
-    """Set up TensorFlow for a level; harmless to repeat. Raises Refused if this process can't be had at that level."""
+    """Set up the backend for a level; harmless to repeat. Raises Refused if this process can't be had at that level."""
     process.check(level["environment"], level["level"])
-    cuda.load()
+    tensorflow = backend.of(level) == "tensorflow"
+    if tensorflow:
+        cuda.load()
     import tensorflow as tf
 
     threads, name = level["threads"], level["level"]
@@ -79,7 +99,9 @@ def apply(level: Mapping[str, Any]) -> None:
     elif _op_determinism():
         raise Refused(f"determinism={name} runs without op determinism, and this process has it on: use a process of its own.")
     tf.config.experimental.enable_tensor_float_32_execution(level["tensor_float_32"])
-    if level["op_determinism"]:
+    if not tensorflow:
+        backend.apply(level)
+    elif level["op_determinism"]:
         accelerator.check(name)
 
 

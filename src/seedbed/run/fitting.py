@@ -24,7 +24,7 @@ import tensorflow as tf
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import building, checkpoint, determinism, digest, inputs, looking, loop, record, recorder
+from seedbed.run import backend, building, checkpoint, determinism, digest, inputs, looking, loop, record, recorder
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
@@ -73,7 +73,7 @@ def train(
         raise
     except RuntimeError as error:
         found.fail(traceback.format_exc())
-        if "seed to be set when determinism" not in str(error):
+        if "seed to be set when determinism" not in str(error) and not backend.lacks_determinism(error):
             raise
         raise Refused(_no_deterministic(str(error), config)) from error
     except Exception:
@@ -105,7 +105,7 @@ def _train(
         # a callback may draw by operations whose kernels go on where they were
         plain = all(type(callback).__name__ in PLAIN_CALLBACKS and type(callback).__module__.startswith("keras.") for callback in callbacks)
         with determinism.keeping_kernels(session.kernels and plain):
-            tf.random.set_seed(seeds["dropout"])  # for models that use TensorFlow's own random operations
+            backend.seed(seeds["dropout"])  # for models that use the backend's own random operations
         recording = recorder.Recorder(found, config, callbacks, state, progress, plain and type(model).fit is keras.Model.fit)
         first = state.epochs if state else 0
         epochs = range(first, first if state and state.stopped else config.training.epochs)
@@ -162,10 +162,11 @@ def _fit(
     outputs = data_sets.spec(data).outputs
     if weights and (set(weights) != set(range(outputs)) or not all(isinstance(value, int | float) for value in weights.values())):
         raise Refused(f"training.class_weight={weights} is not accepted. Accepted: a number for each of the classes 0 … {outputs - 1}.")
+    resumed = [recorder.Resumed(recording.state)] if recording.state is not None and backend.current() == "torch" else []
     validation = None if data.validation is None else inputs.held_out(data.validation, training.batch_size)
     model.fit(
         feed.x, epochs=epochs.stop, initial_epoch=epochs.start, steps_per_epoch=feed.steps, shuffle=False,
-        callbacks=[*callbacks, *watching, recording.past, recording],
+        callbacks=[*callbacks, *watching, *resumed, recording.past, recording],
         class_weight=weights or None, verbose=0, validation_data=validation,
     )  # fmt: skip
     return "fit"
@@ -225,6 +226,7 @@ def _resumable(found: Record, model: Any, config: DictConfig, data: DataSet, sai
         said(f"{line}; the one before it is used." if state else f"{line}; training starts from the beginning.")
     if state is None:
         return None
+    # raises CannotRestore, too, where it had to be tried out
     hidden = looking.hidden_state(model, inputs.first_batch(data.train, config.training.batch_size)) or inputs.hidden_state(data)
     if hidden:
         said(f"This run keeps state that no checkpoint holds ({hidden}): training starts from the beginning.")

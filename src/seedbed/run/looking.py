@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from seedbed.run import checkpoint, determinism
+from seedbed.run import alike, backend, checkpoint, determinism, effects
 from seedbed.run import seeds as streams
+
+# What Keras 3.15 sets on a model while it is trained, evaluated and saved; a test holds the list against the real thing.
+TRAINING = frozenset({
+    "history", "stop_training", "stop_evaluating", "stop_predicting", "train_function", "test_function", "predict_function",
+    "steps_per_execution",
+})  # fmt: skip
 
 
 def traced(model: Any, batch: Any, step: Callable[[Any], Any] | None = None) -> tuple[tf.Graph, bool]:
@@ -52,6 +58,8 @@ def hidden_state(model: Any, batch: Any) -> str | None:
     variables that Keras doesn't know (a `tf.random.Generator`, a `tf.Variable` of one's own), Python code called from the
     graph. And at metrics of the user's: a checkpoint doesn't hold them, since they are reset before each epoch.
     """
+    if not backend.is_tensorflow():
+        return effects.hidden(model, batch, plain) or _going_on(model)
     if model.run_eagerly:
         return "run_eagerly: Python code in the train step"
     operations, resources, drawn = look(model, batch)
@@ -67,6 +75,10 @@ def hidden_state(model: Any, batch: Any) -> str | None:
     known = {id(variable.value.handle) for variable in kept}
     if resources - known:
         return "a variable or table outside of Keras's"
+    return _going_on(model)
+
+
+def _going_on(model: Any) -> str | None:
     going_on = [metric.name for metric in metrics_of(model) if not _is_reset(metric)]
     return f"the metric {going_on[0]}, which reset_state doesn't set back" if going_on else None
 
@@ -93,3 +105,18 @@ def _is_reset(metric: Any) -> bool:
     finally:
         for variable, value in zip(metric.variables, before, strict=True):
             variable.assign(value)
+
+
+def plain(model: Any) -> dict[str, str]:
+    """What Python code may have changed in a model by training it: the plain attributes of its layers, and whether they train."""
+    found = {}
+    for number, layer in enumerate(model._flatten_layers()):
+        for name, value in vars(layer).items():
+            if name in TRAINING or name.startswith("_"):
+                continue
+            if isinstance(value, bool | int | float | str | None):
+                found[f"{number}.{name}"] = repr(value)
+            elif type(layer).__module__.partition(".")[0] != "keras" and isinstance(value, list | dict | set | tuple):
+                found[f"{number}.{name}"] = alike.made_of(value, name)
+        found[f"{number}.trainable"] = str(layer.trainable)
+    return found

@@ -19,8 +19,8 @@ import tensorflow as tf
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.run import backend, determinism, inputs, looking
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, inputs, looking
 from seedbed.run.data import DataSet, flat, mapped
 
 # A callback that overrides one of these wants to be called between batches.
@@ -39,6 +39,8 @@ CALL_SECONDS = 0.25
 def obstacle(model: Any, config: DictConfig, data: DataSet, callbacks: Sequence[Any]) -> str | None:
     """Why this run needs `model.fit`; None if the loop gives the same bits."""
     training = config.training
+    if not backend.is_tensorflow():
+        return "the loop is TensorFlow's"
     if config.data.input not in ("auto", "arrays") or not _in_memory(data):
         return "the input is a pipeline"
     for name in ("class_weight", "steps_per_epoch"):

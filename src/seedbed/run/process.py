@@ -40,11 +40,17 @@ IMAGE_SETS = "SEEDBED_IMAGE_SETS"
 # Variables of the outside that can change a result's bits without being named by a level. They are recorded and belong
 # to the run key; a level that names one of them (`strict` names several) fixes it instead.
 DECIDE_BITS = (
-    "CUDA_VISIBLE_DEVICES",
+    "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_VISIBLE_DEVICES",
     "DNNL_MAX_CPU_ISA",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_ENABLE_X64",
+    "JAX_THREEFRY_PARTITIONABLE",
     "KERAS_BACKEND",
     "MKL_CBWR",
+    "MKL_NUM_THREADS",
     "NCCL_ALGO",
     "NCCL_PROTO",
     "NPY_DISABLE_CPU_FEATURES",
@@ -54,6 +60,7 @@ DECIDE_BITS = (
     "ONEDNN_MAX_CPU_ISA",
     "OPENBLAS_CORETYPE",
     "OPENBLAS_NUM_THREADS",
+    "PJRT_NPROC",
     "PYTHONHASHSEED",
     "TF_CUDNN_RNN_USE_AUTOTUNE",
     "TF_CUDNN_USE_AUTOTUNE",

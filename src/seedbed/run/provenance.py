@@ -52,7 +52,7 @@ def environment(level: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}".strip(),
-        "packages": packages(),
+        "packages": packages(str(level["environment"].get("KERAS_BACKEND"))),
         "cpu": cpu() | ({} if fixed else {"cores": cores()}),
         "gpu": gpus,
         "variables": variables,
@@ -72,10 +72,10 @@ def describe(level: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def packages() -> dict[str, str]:
-    """Installed versions of the packages that the lock names, whatever else (test tools) lies beside them."""
+def packages(backend: str) -> dict[str, str]:
+    """Installed versions of the packages that the lock names, whatever else (test tools, other backends) lies beside them."""
     found = {}
-    for name in sorted(_locked_names()):
+    for name in sorted(_locked_names(backend)):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -88,8 +88,8 @@ def lock_files() -> list[Path]:
 
 
 @cache
-def _locked_names() -> set[str]:
-    training = [path for path in lock_files() if path.stem not in ("dev", "cluster", "build", "uv")]
+def _locked_names(backend: str = "tensorflow") -> set[str]:
+    training = [path for path in lock_files() if path.stem in ("cpu", "gpu", backend)]
     return {name for path in training for name in re.findall(r"^([a-z0-9][a-z0-9._-]*)==", path.read_text(), re.MULTILINE)}
 
 

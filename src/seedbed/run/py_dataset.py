@@ -17,6 +17,7 @@ import numpy as np
 from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
 from tensorflow.python.eager import context
 
+from seedbed.run import backend
 from seedbed.run import seeds as streams
 
 # A longer container is data, not a holder of generators.
@@ -115,7 +116,7 @@ def _generators(owner: Any, seed: int, *place: int) -> Iterator[None]:
             if isinstance(held, np.random.Generator):
                 held.bit_generator.state = type(held.bit_generator)(child).state
             elif isinstance(held, keras.random.SeedGenerator):
-                held.state.assign([word, 0])
+                backend.set_generator(held.state, word)
             else:
                 held.seed(word)
         yield

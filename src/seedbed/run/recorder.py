@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from omegaconf import DictConfig
 
-from seedbed.run import checkpoint, process
+from seedbed.run import backend, checkpoint, process
 from seedbed.run.record import Record
 from seedbed.run.state import CannotSave, made_of
 
@@ -112,6 +112,18 @@ class Recorder(keras.callbacks.Callback):
             return
         self.record.flush()
         checkpoint.write(self.record.path / "checkpoints", state, self.config.checkpoint.keep)
+
+
+class Resumed(keras.callbacks.Callback):
+    """Puts PyTorch's global generator back before a resumed run's first batch: Keras's input draws from it when it begins."""
+
+    def __init__(self, state: checkpoint.State) -> None:
+        super().__init__()
+        self.saved = state.generators[-1]
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        backend.put_generator_state(self.saved)
+        self.saved = None
 
 
 def flat_logs(logs: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,17 +16,10 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from seedbed.run import alike, determinism, provenance
+from seedbed.run import alike, backend, determinism, provenance
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
-
-# What Keras 3.15 sets on a model while it is trained, evaluated and saved; a test holds the list against the real thing.
-TRAINING = frozenset({
-    "history", "stop_training", "stop_evaluating", "stop_predicting", "train_function", "test_function", "predict_function",
-    "steps_per_execution",
-})  # fmt: skip
-
 
 DRAWS = "a module draws random numbers when it is imported"
 
@@ -106,9 +99,11 @@ class Session:
         """After a run: is what the next one will find here what a fresh process has?"""
         if not self.many:
             return
-        shared = self._shared
-        if shared is not None and (not finished or _plain(shared.model) != shared.plain):
-            self._shared = None  # it may have been left in any state
+        if (shared := self._shared) is not None:
+            from seedbed.run import looking
+
+            if not finished or looking.plain(shared.model) != shared.plain:
+                self._shared = None  # it may have been left in any state
         alike.clear_caches(self._own())
         self._compare()
 
@@ -169,10 +164,11 @@ class Session:
 
         batch: makes a batch, to look at a train step with.
         """
-        from seedbed.run import building, loop
+        from seedbed.run import building, looking, loop
 
-        if not self.many:
+        if not self.many or not backend.is_tensorflow():
             fresh = build()
+            self.why["model"] = "models are shared on TensorFlow alone"
             return Shared(fresh, loop.Engine(fresh))
         old, self._shared, self.kernels = self._shared, None, False
         why = "no run before this one has left one here" if old is None else self._judged(old, batch)
@@ -190,7 +186,7 @@ class Session:
         met: set[str] = set()
         with determinism.stateful_operations(met):
             fresh = build()
-        new = Shared(fresh, loop.Engine(fresh), self._made_of(fresh), _values(fresh), _plain(fresh), building.global_generator())
+        new = Shared(fresh, loop.Engine(fresh), self._made_of(fresh), _values(fresh), looking.plain(fresh), building.global_generator())
         if met:
             new.obstacle = f"it is built with TensorFlow's own random operations ({', '.join(sorted(met))})"
         self.why["model"] = str(why)
@@ -234,18 +230,3 @@ def _import(target: str) -> None:
 
 class Worn(Exception):
     """This process can't give what a fresh one would; nothing has been written. The message says why."""
-
-
-def _plain(model: Any) -> dict[str, str]:
-    """What Python code may have changed in a model by training it: the plain attributes of its layers, and whether they train."""
-    found = {}
-    for number, layer in enumerate(model._flatten_layers()):
-        for name, value in vars(layer).items():
-            if name in TRAINING or name.startswith("_"):
-                continue
-            if isinstance(value, bool | int | float | str | None):
-                found[f"{number}.{name}"] = repr(value)
-            elif type(layer).__module__.partition(".")[0] != "keras" and isinstance(value, list | dict | set | tuple):
-                found[f"{number}.{name}"] = alike.made_of(value, name)
-        found[f"{number}.trainable"] = str(layer.trainable)
-    return found

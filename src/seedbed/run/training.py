@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seedbed.run import accelerator, determinism, fingerprint, provenance, record, targets
+from seedbed.run import accelerator, backend, determinism, fingerprint, provenance, record, targets
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
@@ -61,7 +61,7 @@ def _run(
     session: Session, watch: Watch,
 ) -> Record:  # fmt: skip
     session.once("checked", lambda: configs.check(config))
-    level: dict[str, Any] = OmegaConf.to_container(config.determinism, resolve=True)  # type: ignore[assignment]
+    level = determinism.of(config)
     determinism.check(level)
     seeds = resolved_seeds(config, entropy)
     level["environment"]["PYTHONHASHSEED"] = str(seeds["hash"])
@@ -100,17 +100,17 @@ def _run(
         determinism.apply(level)  # imports TensorFlow: seconds that a finished key needn't wait for
         from seedbed.run import fitting
 
-        session.once("remark", lambda: said(line) if (line := accelerator.remark()) else None)
+        session.once("remark", lambda: said(line) if (line := _remark(level)) else None)
         session.before_training(lambda: targets.names(OmegaConf.to_container(config, resolve=True)))
         resumable = found is not None and found.status in (record.RUNNING, record.INTERRUPTED)
         if found is None or not resumable:
             kept = plain("kept", lambda: shown(configs.without_environment(config)))
             text = plain("text", lambda: OmegaConf.to_yaml(kept))
-            facts = session.once("provenance", lambda: {**provenance.describe(level), **accelerator.libraries()})
+            facts = session.once("provenance", lambda: {**provenance.describe(level), **_libraries(level)})
             diff = session.once("diff", provenance.diff)
             content = {"key": key, "name": str(kept["name"]), "level": level["level"], "seeds": seeds, "study": _study(inputs),
                        "inputs": inputs, "provenance": facts, "metrics": {}, "digests": {}}  # fmt: skip
-            found = Record.create(path, content, text + OmegaConf.to_yaml({"seeds": dict(seeds)}), diff, fingerprint.rows(whole))
+            found = Record.create(path, content, text + _yaml_of(seeds, config), diff, fingerprint.rows(whole))
         else:
             found.update(status=record.RUNNING, error=None)
         found.secrets = plain("secrets", lambda: configs.from_environment(config))
@@ -120,6 +120,21 @@ def _run(
     if before is not None and found.status == FINISHED:
         found.agrees = found.digests == before.digests
     return found
+
+
+def _yaml_of(seeds: Mapping[str, int], config: DictConfig) -> str:
+    """What the record's config says of seeds: the integers that were used, and what drew the initial weights."""
+    return OmegaConf.to_yaml({"seeds": {**seeds, "generator": str(config.seeds.generator)}})
+
+
+def _libraries(level: Mapping[str, Any]) -> dict[str, Any]:
+    """What TensorFlow has of a GPU's libraries; of other backends the packages' versions are known."""
+    return accelerator.libraries() if backend.of(level) == "tensorflow" else {}
+
+
+def _remark(level: Mapping[str, Any]) -> str | None:
+    """Why no GPU is used, where one could be."""
+    return accelerator.remark() if backend.of(level) == "tensorflow" else None
 
 
 def where(path: Path, force: bool) -> tuple[Path, Record | None]:
@@ -147,8 +162,7 @@ def resolved_seeds(config: DictConfig, entropy: int | None) -> dict[str, int]:
 
 def environment_of(config: DictConfig, entropy: int | None = None) -> dict[str, str | None]:
     """The variables that a process needs for this run (None: unset)."""
-    level: Any = OmegaConf.to_container(config.determinism, resolve=True)
-    environment: dict[str, str | None] = level["environment"]
+    environment: dict[str, str | None] = determinism.of(config)["environment"]
     return environment | {"PYTHONHASHSEED": str(resolved_seeds(config, entropy)["hash"])}
 
 
@@ -210,6 +224,7 @@ def kept_of(plain: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config a result may depend on."""
     kept = {name: value for name, value in plain.items() if name not in (*NOT_IN_KEY, "seeds", "determinism")}
     kept["data"] = {name: value for name, value in kept["data"].items() if name not in ("files", "name", "epochs", "batch_size")}
+    kept["seeds"] = {"generator": plain["seeds"]["generator"]}
     kept["data"]["source"] = _without(kept["data"]["source"], LOCATIONS)
     kept["training"] = {name: value for name, value in kept["training"].items() if name != "engine"}
     # files that a callback of the user's names are left as names: what it writes is there the next time
@@ -235,8 +250,7 @@ def study_of(config: DictConfig, code: Mapping[str, str] | None = None) -> str:
     """
     plain = configs.without_environment(config, stamped=True)
     code = code_of(config) if code is None else code
-    level: Any = OmegaConf.to_container(config.determinism, resolve=True)
-    return _study({"code": code, "config": kept_of(plain), "determinism": level})
+    return _study({"code": code, "config": kept_of(plain), "determinism": determinism.of(config)})
 
 
 def _study(inputs: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ class Early:
     """The process, until somebody takes it."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        likely = not any(word.startswith(("-", "hydra/launcher", "determinism", "seeds.hash")) for word in argv)
+        likely = not any(word.startswith(("-", "hydra/launcher", "determinism", "backend", "seeds.hash")) for word in argv)
         self.process = start(GUESS) if likely else None
 
     def take(self, environment: Mapping[str, str | None]) -> Process | None:

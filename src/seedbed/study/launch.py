@@ -43,7 +43,7 @@ def here(configs: list[DictConfig], tasks: Sequence[Task], call: str, first: Pro
     codes = [training.code_of(config) for config in configs]
     known = [{"study": training.study_of(config, code), "code": code, "diff": diff} for config, code in zip(configs, codes, strict=True)]
     remaining = list(tasks)
-    if tasks and (strange := _other_machine(tasks[0].folder)) and configs[0].determinism.level == "strict":
+    if tasks and (strange := _other_machine(tasks[0].folder, configs[0].backend.name)) and configs[0].determinism.level == "strict":
         for task in tasks:
             task.note(status=REFUSED, call=call, error=strange)
         return
@@ -89,9 +89,10 @@ def _hindrance(tasks: Sequence[Task], call: str) -> str:
     return said
 
 
-def _other_machine(folder: Path) -> str | None:
+def _other_machine(folder: Path, backend: str) -> str | None:
     """How this machine differs from the one that the study began on; None if it doesn't, or if it begins here."""
-    mine = {"python": platform.python_version(), "packages": provenance.packages(), "cpu": provenance.cpu(), "gpu": provenance.gpu()}
+    packages = provenance.packages(backend)
+    mine = {"python": platform.python_version(), "packages": packages, "cpu": provenance.cpu(), "gpu": provenance.gpu()}
     file = folder / "machine.json"
     try:
         with naming(file), file.open("x") as new:
