@@ -100,7 +100,7 @@ lint: $(VENV)/.dev  ## hadolint, ruff (check and format), mypy, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/hadolint Dockerfile docker/legacy/Dockerfile
 	@$(BIN)/seedbed audit
 
 bench: $(VENV)/.train  ## what recording and determinism cost: ratios, side by side in one run
@@ -147,7 +147,7 @@ lock-files:
 	@$(COMPILE) --group uv -o requirements/uv.txt
 
 clean:  ## remove the environment and caches; records in runs/ stay
-	@rm -rf $(VENV) build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .legacy build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # --- set-up: uv, then the lock, then this project -----------------------------------------------------------------
 
