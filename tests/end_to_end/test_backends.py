@@ -99,7 +99,7 @@ def test_fresh_processes_have_the_same_bits_and_all_backends_the_same_start(name
     assert first["order"]["history"] == theirs["order"]["history"]
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [pytest.param("jax", marks=[*OTHERS[0].marks, pytest.mark.slow]), OTHERS[1]])
 def test_killed_and_gone_on(name: str, tmp_path: Path) -> None:
     """Dropout, augmentation, batch normalisation, a schedule: killed in the middle, then the digests of a run that wasn't."""
     words = ["experiment=digits_cnn", "model.augment=true", f"backend={name}", "training.epochs=4", "training.steps_per_epoch=10",

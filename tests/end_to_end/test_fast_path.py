@@ -33,7 +33,7 @@ def digests(found: list[Any]) -> list[str]:
 
 
 # Each kind of input and what differs most from it is among these; the rest of the table is `make test-slow`.
-MAIN = ("mlp arrays", "cnn tf_data", "gru py_dataset", "callbacks", "no split", "momentum")
+MAIN = ("mlp arrays", "cnn tf_data", "callbacks")
 
 
 @pytest.mark.parametrize("names", [MAIN, pytest.param(tuple(name for name in JOBS if name not in MAIN), marks=pytest.mark.slow)])
@@ -59,6 +59,7 @@ def test_what_is_shared_and_what_was_used_is_in_the_record(tmp_path: Path) -> No
         assert {one[3] for one in found[name]} == {None}
 
 
+@pytest.mark.slow
 def test_pictures_with_augmentation_and_tables(tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b,c,y\n" + "".join(f"{i},{i * i % 7},{'red' if i % 3 else 'blue'},{i % 5}\n" for i in range(50)))
     source = ["data=images", f"data.source.path='{pictures}'", "data.source.size=[12,12]", "data.source.channels=1"]
@@ -294,7 +295,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, l
 
 
 # One of each way in which foreign code keeps something; the others are `make test-slow`.
-FIRST = ("random_constant", "stateful", "counting", "module_seed_generator", "at_inference", "callback with a class's state",
+FIRST = ("random_constant", "module_seed_generator", "callback with a class's state",
          "data by_global", "data pipeline")  # fmt: skip
 
 

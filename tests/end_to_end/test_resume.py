@@ -72,7 +72,7 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     return {**json.loads(out.splitlines()[-1]), "said": err}
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", ["loop", "workers", pytest.param("fit", marks=pytest.mark.slow)])
 def test_killed_twice_and_gone_on(job: str, tmp_path: Path, plugin: Callable[..., Path]) -> None:
     folder = plugin("workers", WORKERS)
     env = {"PYTHONPATH": str(folder)}

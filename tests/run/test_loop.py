@@ -21,7 +21,7 @@ EARLY = "+training.callbacks.early={_target_: keras.callbacks.EarlyStopping, pat
 PLATEAU = "+training.callbacks.plateau={_target_: keras.callbacks.ReduceLROnPlateau, patience: 0, factor: 0.5, monitor: loss, min_delta: 9}"
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [name if name in ("mlp", "cnn") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS])
 def test_the_loop_and_fit_and_every_kind_of_input_have_the_same_bits(config: Callable[..., Any], model: str, tmp_path: Any) -> None:
     ways = {
         "loop": "training.engine=loop",

@@ -18,17 +18,20 @@ from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.state import CannotRestore
 
+CHANGES = "This run keeps state that no checkpoint holds (attributes that the train step changes)"
+
 
 def hidden(model: Any, batch: Any, plain: Callable[[Any], Any]) -> str | None:
     """What it is, if there is anything. plain: what Python code may have changed in a model by training it (`looking.plain`)."""
     if model.run_eagerly and backend.current() == "jax":
         return "run_eagerly: Python code in the train step"
-    return _of_jax(model, batch) if backend.current() == "jax" else _of_torch(model, batch, plain)
+    return _of_jax(model, batch, plain) if backend.current() == "jax" else _of_torch(model, batch, plain)
 
 
-def _of_jax(model: Any, batch: Any) -> str | None:
+def _of_jax(model: Any, batch: Any, plain: Callable[[Any], Any]) -> str | None:
+    """Traces a step. Raises CannotRestore where that has changed the model."""
     jax = importlib.import_module("jax")  # by name: an import statement would make it a part of every run's code
-    before, states = streams.state_hash(), streams.generator_states()
+    before, states, own = streams.state_hash(), streams.generator_states(), plain(model)
     tensors = data_sets.mapped(backend.tensor, batch)
     try:
         model._symbolic_build(data_batch=tensors)
@@ -37,6 +40,8 @@ def _of_jax(model: Any, batch: Any) -> str | None:
         drawn = streams.state_hash() != before
     finally:
         streams.put_generator_states(states)
+    if plain(model) != own:
+        raise CannotRestore(CHANGES)
     return "numbers that Python draws while JAX traces the train step" if drawn else None
 
 
@@ -58,5 +63,5 @@ def _of_torch(model: Any, batch: Any, plain: Callable[[Any], Any]) -> str | None
         streams.put_generator_states(states)
         backend.put_generator_state(own)
     if changed:  # and they can't be set back
-        raise CannotRestore("This run keeps state that no checkpoint holds (attributes that the train step changes)")
+        raise CannotRestore(CHANGES)
     return None
