@@ -494,6 +494,15 @@ def test_sync_sends_the_named_records_alone(record: Record, uri: str, capsys: py
     assert cli.main(["sync", "--uri", uri, "--runs", str(record.path.parent), "0123456789"]) == 2
 
 
+def test_a_study_in_another_folder_goes_to_the_store_beside_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tracking=local keeps its store under `runs`, and another folder of runs has one of its own."""
+    asked: list[str] = []
+    monkeypatch.setattr("seedbed.tracking.send_studies", lambda runs, uri, experiment: asked.append(uri) or {})
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert cli.main(["sync", "--runs", str(tmp_path)]) == 0
+    assert asked == [f"sqlite:///{tmp_path}/mlflow/mlflow.db"]
+
+
 def test_sync_goes_on_after_a_record_that_can_not_be_sent(record: Record, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One damaged record is its own trouble: the server answers, so the others are sent."""
     damaged = record.path.with_name("0" * 64)

@@ -174,7 +174,7 @@ def sync(argv: list[str]) -> int:
     if options.follow_studies:
         tracking.follow_studies(sys.stdin, str(uri), options.experiment)
         printed.leave(0)
-    config = configs.composed()
+    config = configs.composed(*([f"runs={composing.quoted(options.runs)}"] if options.runs else []))  # tracking.uri follows it
     runs = Path(options.runs or config.runs).expanduser()
     if options.runs and not runs.is_dir():
         raise Refused(f"--runs {runs}: there is no such folder.")
