@@ -19,7 +19,7 @@ from seedbed.run import config as configs
 from seedbed.run import seeds as streams
 
 # Groups that are chosen by a file of `conf/`, and what of a file has to be the record's.
-GROUPS = {"data": "name", "model": "_target_", "optimizer": "_target_", "backend": "name", "determinism": "level"}
+GROUPS = {"data": "name", "model": "_target_", "optimizer": "_target_", "backend": "name", "strategy": "name", "determinism": "level"}
 
 # Where a record is kept and how it is watched; the words are for another run.
 LEFT_OUT = ("runs", "force", "tracking", "study", "checkpoint", "seeds")

@@ -12,7 +12,7 @@ from keras.src.random.seed_generator import global_seed_generator
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
-from seedbed.run import backend, determinism, digest, inputs, looking
+from seedbed.run import backend, determinism, digest, inputs, looking, strategy
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
@@ -40,7 +40,7 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
         keras.config.set_dtype_policy(half)
     function = target(config.model, "model")
     numpy = drawn_in_numpy(config.seeds.generator == "numpy")
-    with streams.global_generators(seeds["init"], seeds["init"]), numpy:
+    with streams.global_generators(seeds["init"], seeds["init"]), numpy, strategy.scope(config):
         keras.utils.set_random_seed(seeds["init"])
         model = called(function, "model", spec=data_sets.spec(data))
         if not isinstance(model, keras.Model):

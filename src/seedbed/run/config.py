@@ -34,6 +34,7 @@ warnings.filterwarnings("ignore", message=r"(?s).*is validated against ConfigSto
 
 # What Keras can compute with, by the names that it has for them, which are those of the packages, too.
 BACKENDS = ("tensorflow", "jax", "torch")
+STRATEGIES = ("single", "mirrored")
 
 
 @dataclass
@@ -63,6 +64,12 @@ class Threads:
 @dataclass
 class Backend:
     name: str = "tensorflow"
+
+
+@dataclass
+class Strategy:
+    name: str = "single"
+    replicas: int = 1
 
 
 @dataclass
@@ -143,6 +150,7 @@ class Config:
     optimizer: Any = MISSING
     seeds: Seeds = field(default_factory=Seeds)
     backend: Backend = field(default_factory=Backend)
+    strategy: Strategy = field(default_factory=Strategy)
     determinism: Determinism = field(default_factory=Determinism)
     tracking: Tracking = field(default_factory=Tracking)
     training: Training = field(default_factory=Training)
@@ -251,6 +259,8 @@ def check(config: DictConfig) -> None:
     training, data, checkpoint, study = config.training, config.data, config.checkpoint, config.study
     accepted = {
         f"backend.name={config.backend.name}": (config.backend.name in BACKENDS, ", ".join(BACKENDS)),
+        f"strategy.name={config.strategy.name}": (config.strategy.name in STRATEGIES, ", ".join(STRATEGIES)),
+        f"strategy.replicas={config.strategy.replicas}": (config.strategy.replicas >= 1, "1 or more"),
         f"seeds.generator={config.seeds.generator}": (config.seeds.generator in ("backend", "numpy"), "backend, numpy"),
         f"training.epochs={training.epochs}": (training.epochs >= 1, "1 or more"),
         f"training.batch_size={training.batch_size}": (training.batch_size is None or training.batch_size >= 1, "1 or more, or null: all examples in one batch"),

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
-from seedbed.run import accelerator, backend, cuda, process
+from seedbed.run import accelerator, backend, cuda, process, strategy
 
 # What a level's name may not do without, with the reason; a config that weakens it has to use a weaker name.
 NEEDS = {
@@ -44,7 +44,8 @@ KERAS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_la
 def of(config: DictConfig) -> dict[str, Any]:
     """A config's level, resolved, with what its backend needs among the variables."""
     level: Any = OmegaConf.to_container(config.determinism, resolve=True)
-    return merged(level, config.backend.name)
+    several = {} if config.strategy.replicas == 1 else {"replicas": int(config.strategy.replicas)}
+    return {**merged(level, config.backend.name), **several}
 
 
 def merged(level: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -82,6 +83,7 @@ def apply(level: Mapping[str, Any]) -> None:
         cuda.load()
     import tensorflow as tf
 
+    strategy.devices(level.get("replicas", 1))
     threads, name = level["threads"], level["level"]
     for kind in ("intra_op", "inter_op"):
         wanted = threads[kind] or 0

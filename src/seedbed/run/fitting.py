@@ -88,7 +88,8 @@ def _train(
     said: Callable[[str], None], progress: bool, session: Session, watch: Watch,
 ) -> None:  # fmt: skip
     batch = partial(inputs.first_batch, data.train, config.training.batch_size)
-    shared = session.model(lambda: building.build(config, seeds, data), batch)
+    shareable = backend.is_tensorflow() and config.strategy.name == "single"
+    shared = session.model(lambda: building.build(config, seeds, data), batch, shareable)
     model = shared.model
     callbacks = [building.callback(name, node, found) for name, node in (config.training.callbacks or {}).items()]
     try:

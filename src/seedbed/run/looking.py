@@ -25,7 +25,9 @@ def traced(model: Any, batch: Any, step: Callable[[Any], Any] | None = None) -> 
     drawn from for it; they are put back."""
     signature = tf.nest.map_structure(lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), batch)
     before = streams.state_hash(), streams.generator_states()
-    graph = tf.function(tf.autograph.experimental.do_not_convert(step or model.train_step)).get_concrete_function(signature).graph
+    step, strategy = step or model.train_step, model.distribute_strategy
+    on_all = step if strategy.num_replicas_in_sync == 1 else lambda batch: strategy.run(step, (batch,))
+    graph = tf.function(tf.autograph.experimental.do_not_convert(on_all)).get_concrete_function(signature).graph
     drawn = streams.state_hash() != before[0]
     streams.put_generator_states(before[1])
     return graph, drawn
@@ -72,7 +74,7 @@ def hidden_state(model: Any, batch: Any) -> str | None:
     if found := sorted(operations & (determinism.STATEFUL_RANDOM | determinism.PYTHON_INSIDE)):
         return f"the operation {', '.join(found)}"
     kept = (*checkpoint.model_variables(model), *checkpoint.optimizer_variables(model), *model.metrics_variables)
-    known = {id(variable.value.handle) for variable in kept}
+    known = {id(one.handle) for variable in kept for one in getattr(variable.value, "values", [variable.value])}  # one a replica
     if resources - known:
         return "a variable or table outside of Keras's"
     return _going_on(model)

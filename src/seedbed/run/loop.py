@@ -41,6 +41,8 @@ def obstacle(model: Any, config: DictConfig, data: DataSet, callbacks: Sequence[
     training = config.training
     if not backend.is_tensorflow():
         return "the loop is TensorFlow's"
+    if config.strategy.name != "single":
+        return "the loop is for one device"
     if config.data.input not in ("auto", "arrays") or not _in_memory(data):
         return "the input is a pipeline"
     for name in ("class_weight", "steps_per_epoch"):

@@ -16,7 +16,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from seedbed.run import alike, backend, determinism, provenance
+from seedbed.run import alike, determinism, provenance
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
@@ -159,16 +159,16 @@ class Session:
         self.why["data"] = "they depend on the seeds, or are a pipeline that is used up"
         return found
 
-    def model(self, build: Callable[[], Any], batch: Callable[[], Any]) -> Shared:
+    def model(self, build: Callable[[], Any], batch: Callable[[], Any], shareable: bool = True) -> Shared:
         """The model for this run: the one that `build` makes, or one that was traced before, with that one's values.
 
-        batch: makes a batch, to look at a train step with.
+        batch: makes a batch, to look at a train step with. shareable: whether it is for TensorFlow and one device.
         """
         from seedbed.run import building, looking, loop
 
-        if not self.many or not backend.is_tensorflow():
+        if not self.many or not shareable:
             fresh = build()
-            self.why["model"] = "models are shared on TensorFlow alone"
+            self.why["model"] = "models are shared on TensorFlow and one device alone"
             return Shared(fresh, loop.Engine(fresh))
         old, self._shared, self.kernels = self._shared, None, False
         why = "no run before this one has left one here" if old is None else self._judged(old, batch)

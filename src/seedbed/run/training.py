@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seedbed.run import accelerator, backend, determinism, fingerprint, provenance, record, targets
+from seedbed.run import accelerator, backend, determinism, fingerprint, provenance, record, strategy, targets
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
@@ -60,7 +60,7 @@ def _run(
     config: DictConfig, entropy: int | None, said: Callable[[str], None], started: Callable[[Record], None], progress: bool,
     session: Session, watch: Watch,
 ) -> Record:  # fmt: skip
-    session.once("checked", lambda: configs.check(config))
+    session.once("checked", lambda: _check(config))
     level = determinism.of(config)
     determinism.check(level)
     seeds = resolved_seeds(config, entropy)
@@ -120,6 +120,11 @@ def _run(
     if before is not None and found.status == FINISHED:
         found.agrees = found.digests == before.digests
     return found
+
+
+def _check(config: DictConfig) -> None:
+    configs.check(config)
+    strategy.check(config)
 
 
 def _yaml_of(seeds: Mapping[str, int], config: DictConfig) -> str:

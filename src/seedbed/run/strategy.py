@@ -1,0 +1,56 @@
+"""Data-parallel training on several devices of one machine: conf/strategy/.
+
+A replica's arithmetic is that of its share of each batch, and the sums over replicas are taken in their order, so the bits are a
+function of the number of replicas, like those of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from omegaconf import DictConfig
+
+from seedbed import Refused
+
+
+def devices(replicas: int) -> None:
+    """Divide the CPU among `replicas`, where there are no GPUs; harmless to repeat. Raises Refused if they can't be had."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and len(gpus) < replicas:
+        raise Refused(f"strategy.replicas={replicas} needs as many GPUs, and {len(gpus)} can be seen. Accepted: up to {len(gpus)}, "
+                      "or CUDA_VISIBLE_DEVICES=-1 for parts of the CPU.")  # fmt: skip
+    if gpus:
+        return
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if len(tf.config.get_logical_device_configuration(cpu) or [None]) == replicas:
+        return
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+    except RuntimeError as error:  # TensorFlow has been used
+        raise Refused(f"strategy.replicas={replicas}: TensorFlow runs already with another number of devices. Train with "
+                      "`seedbed train`, or call seedbed before any TensorFlow operation.") from error  # fmt: skip
+
+
+def scope(config: DictConfig) -> AbstractContextManager[Any]:
+    """In which the model is built and compiled."""
+    if config.strategy.name == "single":
+        return nullcontext()
+    import tensorflow as tf
+
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    strategy = tf.distribute.MirroredStrategy([f"{kind}:{number}" for number in range(config.strategy.replicas)])
+    context: AbstractContextManager[Any] = strategy.scope()
+    return context
+
+
+def check(config: Mapping[str, Any] | DictConfig) -> None:
+    """Raise Refused for what can't be had together."""
+    name, replicas, backend = config["strategy"]["name"], config["strategy"]["replicas"], config["backend"]["name"]
+    if name == "single" and replicas != 1:
+        raise Refused(f"strategy.replicas={replicas} needs several devices. Accepted: strategy=mirrored strategy.replicas={replicas}.")
+    if name != "single" and backend != "tensorflow":
+        raise Refused(f"strategy={name} is for backend=tensorflow, and this config has backend={backend}.")
