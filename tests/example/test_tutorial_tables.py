@@ -66,6 +66,8 @@ def repeated(table: str, seedbed: Callable[..., Any]) -> tuple[Any, np.ndarray]:
 def test_the_theano_table_in_a_fresh_process(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     said, errors = repeated("theano_2017", seedbed)
     np.testing.assert_allclose(errors, tables.published()["theano"], rtol=1e-5, atol=1e-9)
+    records = [json.loads(file.read_text()) for file in (tmp_path / "runs").glob("[0-9a-f]*/record.json")]
+    assert {str(record["not_shared"]) for record in records if record["seeds"]["master"] > 1} == {"{}"}, "one model, traced once"
     alone = seedbed("train", "experiment=tutorial/theano_2017", "seeds.master=3", "--json", runs=tmp_path / "alone")
     assert alone.json["digests"]["run"] == said["digests"]["3"], "a row doesn't depend on those before it in its process"
 

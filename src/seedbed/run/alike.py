@@ -164,7 +164,8 @@ class _Walk:
             return self.take(value.__wrapped__, place)
         if hasattr(value, "__next__"):
             raise Unseen(f"{place}, a {kind.__name__}")
-        return self.attributes(value, SEEDS if package == "keras" and self._only_starts(value) else frozenset(), place)
+        of_keras = package == "keras" or _is_initializer(value)
+        return self.attributes(value, SEEDS if of_keras and self._only_starts(value) else frozenset(), place)
 
     def _only_starts(self, value: Any) -> bool:
         """Whether a seed of this object decides values of variables and nothing else: Keras's seed generators, and its
@@ -226,6 +227,12 @@ class _Walk:
             if name not in ("__dict__", "__weakref__", "__doc__", "__module__", "__abstractmethods__", "_abc_impl", "__annotations__"):
                 self.step(name)
                 self.take(item, f"{place}.{name}")
+
+
+def _is_initializer(value: Any) -> bool:
+    """Whether it is an initializer, one of the user's own too; `_only_starts` asks whether a layer of Keras's own holds it."""
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(value, keras.initializers.Initializer)
 
 
 def _names(slots: Any) -> Iterable[str]:
