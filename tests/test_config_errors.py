@@ -397,7 +397,7 @@ def test_cfg_job_shows_the_config_and_runs_nothing(train: Callable[..., Said], t
     assert not (tmp_path / "runs").exists()
     resolved = OmegaConf.create(train("seeds.master=7 seeds.init=3 --cfg job --resolve").out)
     assert dict(resolved.seeds) == {
-        **{stream: streams.derive(7, stream) for stream in streams.STREAMS}, "master": 7, "hash": 0, "init": 3,
+        **{stream: streams.derive(7, stream) for stream in streams.STREAMS}, "master": 7, "hash": 0, "init": 3, "generator": "backend",
     }  # fmt: skip
 
 
@@ -468,7 +468,7 @@ def test_several_runs_each_in_a_process_of_its_own(seedbed: Callable[..., Any], 
         ("seedbed compare ", set()),
         ("seedbed train model=", {"model=cnn", "model=gru", "model=mlp", "model=transformer"}),
         ("seedbed train training.ep", {"training.epochs="}),
-        ("seedbed train data=digits optimizer=adam", {"optimizer=adam", "optimizer=adamw"}),
+        ("seedbed train data=digits optimizer=adam", {"optimizer=adam", "optimizer=adamw", "optimizer=adam_2017"}),
         ("seedbed train seeds.mast", {"seeds.master="}),
         ("seedbed doctor ", set()),
     ],

@@ -106,10 +106,12 @@ def test_a_node_of_another_kind_refuses_at_strict(seedbed: Callable[..., Any], t
     from seedbed.study import launch
 
     (tmp_path / "machine.json").write_text(json.dumps({"python": "3.0", "packages": {}, "cpu": {"model": "another"}, "gpu": []}))
-    assert "another kind" in str(launch._other_machine(tmp_path)) or "one kind of machine" in str(launch._other_machine(tmp_path))
+    assert "another kind" in str(launch._other_machine(tmp_path, "tensorflow")) or "one kind of machine" in str(
+        launch._other_machine(tmp_path, "tensorflow")
+    )
     (tmp_path / "machine.json").unlink()
-    assert launch._other_machine(tmp_path) is None  # the first says what kind
-    assert launch._other_machine(tmp_path) is None
+    assert launch._other_machine(tmp_path, "tensorflow") is None  # the first says what kind
+    assert launch._other_machine(tmp_path, "tensorflow") is None
 
 
 def test_a_worker_without_the_levels_environment_refuses(tmp_path: Path) -> None:

@@ -95,5 +95,6 @@ def test_the_levels_variables_are_known_to_decide_bits() -> None:
     from seedbed.run import process
 
     level = OmegaConf.create((ROOT / "conf" / "determinism" / "strict.yaml").read_text())
-    for variables in (level.environment, *level.backends.values()):
-        assert set(variables) <= set(process.DECIDE_BITS)
+    assert set(level.environment) <= set(process.deciding("tensorflow"))
+    for name, variables in level.backends.items():
+        assert set(variables) <= set(process.deciding(name))

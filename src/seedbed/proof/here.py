@@ -41,7 +41,7 @@ def before(record: Record, stated: Mapping[str, Any], place: Place) -> Compariso
     variables = inputs["environment"]["variables"]
     for variable, value in training.environment_of(config).items():  # as the process that trains will see them
         variables.pop(variable, None)
-        if value is not None and variable in process.DECIDE_BITS:
+        if value is not None and variable in process.deciding(config.backend.name):
             variables[variable] = value
     return promise.compared(record.inputs, inputs)
 

@@ -19,12 +19,16 @@ import numpy as np
 
 from seedbed.run import data as data_sets
 from seedbed.run import digest, fingerprint, process
+from seedbed.run.config import BACKENDS
 from seedbed.run.data import DataSet, flat
 from seedbed.run.record import write_atomically
 from seedbed.run.watching import Watch
 
 SMALL = 20_000_000  # bytes of data that are kept, so that the values that differ can be shown
 MOST_BATCHES = 100_000  # of a ready-made pipeline that are hashed one by one
+
+# Of whatever backend: what two processes of one config don't share may explain what parts them.
+VARIABLES = {name: None for backend in BACKENDS for name in process.deciding(backend)}
 
 
 class Trace(Watch):
@@ -47,7 +51,7 @@ class Trace(Watch):
 
     def begun(self) -> None:
         self.draws.phase = "data"
-        self.found["process"] = {"variables": {name: os.environ[name] for name in process.DECIDE_BITS if name in os.environ}}
+        self.found["process"] = {"variables": {name: os.environ[name] for name in VARIABLES if name in os.environ}}
 
     def batch(self, part: str, batch: Any) -> None:
         hashes = self.found["batches"].setdefault(part, [])

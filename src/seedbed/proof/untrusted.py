@@ -18,9 +18,13 @@ import yaml
 from seedbed import Refused
 from seedbed.proof import naming
 from seedbed.run import process
+from seedbed.run.config import BACKENDS
 
 # Parts that every config has, with values of their own.
 PARTS = ("data", "training", "seeds", "determinism", "determinism.environment", "determinism.threads")
+
+# Parts that a config may have.
+OTHERS = ("backend", "strategy", "determinism.backends", *(f"determinism.backends.{name}" for name in BACKENDS))
 
 DEEPEST, MOST = 40, 50_000  # levels and values of a config
 
@@ -61,6 +65,7 @@ def config_of(folder: Path) -> dict[str, Any]:
         raise Refused(f"{folder / 'config.yaml'} can't be read: {' '.join(str(error).split())[:200]}") from None
     strange = [where for where, value in leaves(found) if not isinstance(value, str | int | float | None)]
     strange += [where for where in PARTS if not isinstance(_at(found, where), dict)]
+    strange += [where for where in OTHERS if not isinstance(_at(found, where) or {}, dict)]
     if not isinstance(found, dict) or strange:
         raise Refused(f"{folder / 'config.yaml'} is no config of plain values{': ' + ', '.join(strange) if strange else ''}.")
     return found
@@ -164,15 +169,19 @@ def _is_device(value: str) -> bool:
 
 def _variables(config: Mapping[str, Any], conf: Path) -> Iterator[str]:
     """Variables that the level would have a process started with: LD_PRELOAD is one, too."""
-    level = config.get("determinism")
-    wanted = level.get("environment") if isinstance(level, Mapping) else None
-    for name, value in wanted.items() if isinstance(wanted, Mapping) else ():
-        plain = value is None or (isinstance(value, str) and PLAIN_VALUE.fullmatch(value))
-        if plain and name in process.DECIDE_BITS and name not in FLAGS:
-            continue
-        known = _in_conf(conf, f"determinism.environment.{name}")
-        if not known or not plain or (name in FLAGS and value not in known):
-            yield f"determinism.environment.{name}={value}: a variable, or a value, that no level of {conf} sets"
+    groups = ["determinism.environment", *(f"determinism.backends.{name}" for name in BACKENDS)]
+    for name in set(_at(config, "determinism.backends") or {}) - set(BACKENDS):
+        yield f"determinism.backends.{name}: there is no such backend"
+    deciding = {name for backend in BACKENDS for name in process.deciding(backend)}
+    for group in groups:
+        wanted = _at(config, group)
+        for name, value in wanted.items() if isinstance(wanted, Mapping) else ():
+            plain = value is None or (isinstance(value, str) and PLAIN_VALUE.fullmatch(value))
+            if plain and name in deciding and name not in FLAGS:
+                continue
+            known = _in_conf(conf, f"{group}.{name}")
+            if not known or not plain or (name in FLAGS and value not in known):
+                yield f"{group}.{name}={value}: a variable, or a value, that no level of {conf} sets"
 
 
 def _callbacks(config: Mapping[str, Any]) -> Iterator[str]:

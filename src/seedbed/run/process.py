@@ -40,17 +40,11 @@ IMAGE_SETS = "SEEDBED_IMAGE_SETS"
 # Variables of the outside that can change a result's bits without being named by a level. They are recorded and belong
 # to the run key; a level that names one of them (`strict` names several) fixes it instead.
 DECIDE_BITS = (
-    "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_VISIBLE_DEVICES",
     "DNNL_MAX_CPU_ISA",
-    "JAX_DEFAULT_MATMUL_PRECISION",
-    "JAX_DEFAULT_PRNG_IMPL",
-    "JAX_ENABLE_X64",
-    "JAX_THREEFRY_PARTITIONABLE",
     "KERAS_BACKEND",
     "MKL_CBWR",
-    "MKL_NUM_THREADS",
     "NCCL_ALGO",
     "NCCL_PROTO",
     "NPY_DISABLE_CPU_FEATURES",
@@ -60,7 +54,6 @@ DECIDE_BITS = (
     "ONEDNN_MAX_CPU_ISA",
     "OPENBLAS_CORETYPE",
     "OPENBLAS_NUM_THREADS",
-    "PJRT_NPROC",
     "PYTHONHASHSEED",
     "TF_CUDNN_RNN_USE_AUTOTUNE",
     "TF_CUDNN_USE_AUTOTUNE",
@@ -76,6 +69,17 @@ DECIDE_BITS = (
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
 )
+
+# And these, where the backend is that one (joblib's workers set MKL_NUM_THREADS, and TensorFlow has no MKL).
+OF_BACKENDS = {
+    "jax": ("JAX_DEFAULT_MATMUL_PRECISION", "JAX_DEFAULT_PRNG_IMPL", "JAX_ENABLE_X64", "JAX_THREEFRY_PARTITIONABLE", "PJRT_NPROC"),
+    "torch": ("ATEN_CPU_CAPABILITY", "MKL_NUM_THREADS"),
+}
+
+
+def deciding(backend: str) -> tuple[str, ...]:
+    """The variables that can change a result's bits with this backend."""
+    return (*DECIDE_BITS, *OF_BACKENDS.get(backend, ()))
 
 
 @contextmanager

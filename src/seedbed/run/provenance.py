@@ -44,7 +44,8 @@ def environment(level: Mapping[str, Any]) -> dict[str, Any]:
     The number of cores counts only where the level leaves the number of threads to the machine.
     """
     threads, gpus = level["threads"], gpu()
-    variables = {name: os.environ[name] for name in process.DECIDE_BITS if name in os.environ}
+    backend = str(level["environment"].get("KERAS_BACKEND"))
+    variables = {name: os.environ[name] for name in process.deciding(backend) if name in os.environ}
     if (seen := visible(gpus, variables.get("CUDA_VISIBLE_DEVICES"))) is not None:
         gpus = seen
         variables.pop("CUDA_VISIBLE_DEVICES", None)
@@ -52,7 +53,7 @@ def environment(level: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}".strip(),
-        "packages": packages(str(level["environment"].get("KERAS_BACKEND"))),
+        "packages": packages(backend),
         "cpu": cpu() | ({} if fixed else {"cores": cores()}),
         "gpu": gpus,
         "variables": variables,
