@@ -86,10 +86,10 @@ class Asked:
             return dict(json.loads(file.read_text()))
 
     def _measure(self) -> Measured:
-        if (backend := self.settings.backend.name) != "tensorflow":
-            why = f"A model is measured on TensorFlow alone, and this config has backend={backend}. Accepted: backend=tensorflow."
-            return Measured([Finding(self.phases[0], BROKEN, f"{why} `seedbed verify` says on any backend whether a run repeats.")])
         try:
+            if (backend := self.settings.backend.name) != "tensorflow":
+                raise Refused(f"A model is measured on TensorFlow alone, and this config has backend={backend}. Accepted: "
+                              "backend=tensorflow. `seedbed verify` says on any backend whether a run repeats.")  # fmt: skip
             needed = training.environment_of(self.settings, ENTROPY)
             process.refuse_conflicts(needed, str(self.settings.determinism.level))
         except Refused as error:
