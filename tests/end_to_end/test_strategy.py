@@ -36,6 +36,7 @@ def test_what_cannot_be_had_together_is_said(seedbed: Callable[..., Any]) -> Non
         ("strategy.replicas=2",): "Accepted: strategy=mirrored strategy.replicas=2.",
         ("strategy=mirrored", "backend=torch"): "strategy=mirrored is for backend=tensorflow",
         ("strategy=mirrored", "training.engine=loop"): "the loop is for one device",
+        ("strategy=mirrored", "training.batch_size=8"): "9 examples in batches of 8 leave one of 1 for strategy.replicas=2",
         ("strategy.name=parameter_server",): "strategy.name=parameter_server is not accepted. Accepted: single, mirrored.",
     }.items():
         said = seedbed("train", *words)

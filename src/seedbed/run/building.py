@@ -57,6 +57,8 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
             else:
                 raise Refused(f"{type(model).__name__} has no `call`: such a model can be trained with backend=tensorflow alone.")
         model.optimizer.build(model.trainable_variables)
+        if config.strategy.name != "single":
+            strategy.prepare(model, data_sets.mapped(backend.tensor, inputs.first_batch(data.train, training.batch_size)))
     if training.jit_compile and backend.is_tensorflow():
         _jit(model, config)
     if training.steps_per_execution > 1:

@@ -24,7 +24,7 @@ import tensorflow as tf
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import backend, building, checkpoint, determinism, digest, inputs, looking, loop, record, recorder
+from seedbed.run import backend, building, checkpoint, determinism, digest, inputs, looking, loop, record, recorder, strategy
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
@@ -157,6 +157,8 @@ def _fit(
     if not why_not:
         shared.engine.fit(data, seeds, epochs, training.batch_size, training.shuffle, [*callbacks, *watching], recording)
         return "loop"
+    if not data_sets.is_ready_made(data.train):
+        strategy.check_batches(config, len(data.train) if hasattr(data.train, "load") else len(data_sets.flat(data.train)[0]))
     feed = inputs.training(data.train, seeds, epochs, training.batch_size, training.shuffle, training.steps_per_epoch, config.data.input)
     model.steps_per_execution = _divisor(feed.steps, model.steps_per_execution)
     weights = dict(training.class_weight or {})

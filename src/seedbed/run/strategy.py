@@ -47,6 +47,22 @@ def scope(config: DictConfig) -> AbstractContextManager[Any]:
     return context
 
 
+def prepare(model: Any, batch: Any) -> None:
+    """Build the loss and the metrics from a `batch` of tensors. Keras 3.15 takes the mean of the replicas' first shares for it, which
+    fails where they differ in size. To be called inside of `scope`."""
+    model._symbolic_build(data_batch=batch)
+    model._maybe_symbolic_build = lambda **unused: None
+
+
+def check_batches(config: DictConfig, examples: int) -> None:
+    """Raise Refused if a training batch has nothing for one of the replicas: what is normalised by it would be NaN."""
+    batch, replicas = min(config.training.batch_size or examples, examples), config.strategy.replicas
+    least = examples % batch or batch
+    if least < replicas:
+        raise Refused(f"{examples} examples in batches of {batch} leave one of {least} for strategy.replicas={replicas}: a replica "
+                      "would have nothing. Choose another training.batch_size, or fewer replicas.")  # fmt: skip
+
+
 def check(config: Mapping[str, Any] | DictConfig) -> None:
     """Raise Refused for what can't be had together."""
     name, replicas, backend = config["strategy"]["name"], config["strategy"]["replicas"], config["backend"]["name"]
