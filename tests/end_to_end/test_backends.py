@@ -133,7 +133,7 @@ def model(spec, **unused):
 """
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [OTHERS[0], pytest.param("torch", marks=[*OTHERS[1].marks, pytest.mark.slow])])
 def test_state_that_no_checkpoint_holds_means_a_start_from_the_beginning(name: str, tmp_path: Path, plugin: Callable[..., Path]) -> None:
     env = {"PYTHONPATH": str(plugin("out_of_sight", OUT_OF_SIGHT))}
     words = ["model={_target_: out_of_sight.model}", f"backend={name}", "training.epochs=40", "checkpoint.every_epochs=1"]
@@ -145,7 +145,7 @@ def test_state_that_no_checkpoint_holds_means_a_start_from_the_beginning(name: s
     assert again["digests"] == straight["digests"]
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [pytest.param("jax", marks=[*OTHERS[0].marks, pytest.mark.slow]), OTHERS[1]])
 def test_a_study_has_the_digests_of_its_runs_alone(name: str, seedbed: Callable[..., Any], tmp_path: Path) -> None:
     words = [f"backend={name}", "training.epochs=3", "model.dropout=0.2"]
     study = seedbed("repeat", *words, "study.n=3", "--json", runs=tmp_path / "study")

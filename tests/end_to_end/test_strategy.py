@@ -11,8 +11,8 @@ from end_to_end.test_backends import one_core
 from end_to_end.test_resume import finish, kill_after, start
 from end_to_end.test_same_bits import load
 
-# dropout, augmentation and batch normalisation; 12 of 12 batches are whole, and the validation part's last one is not
-WORDS = ["experiment=digits_cnn", "model.augment=true", "training.epochs=3", "training.steps_per_epoch=12", "checkpoint.every_epochs=1"]
+# dropout, augmentation and batch normalisation; a batch of 32 is no multiple of three replicas
+WORDS = ["experiment=digits_cnn", "model.augment=true", "training.epochs=2", "training.steps_per_epoch=6", "checkpoint.every_epochs=1"]
 
 
 def test_the_number_of_replicas_decides_the_bits_and_the_key(tmp_path: Path) -> None:
@@ -24,11 +24,10 @@ def test_the_number_of_replicas_decides_the_bits_and_the_key(tmp_path: Path) -> 
         second = finish(start(two, tmp_path / "another", {}))
     assert second["key"] == first["key"]
     assert second["digests"] == first["digests"]
-    for other in ([*WORDS], [*two, "strategy.replicas=3"]):
-        found = finish(start(other, tmp_path / "one", {}))
-        assert found["key"] != first["key"]
-        assert found["digests"]["initial_weights"] == first["digests"]["initial_weights"]
-        assert found["digests"]["final_weights"] != first["digests"]["final_weights"]
+    three = finish(start([*two, "strategy.replicas=3"], tmp_path / "one", {}))
+    assert three["key"] != first["key"]
+    assert three["digests"]["initial_weights"] == first["digests"]["initial_weights"]
+    assert three["digests"]["final_weights"] != first["digests"]["final_weights"]
 
 
 def test_what_cannot_be_had_together_is_said(seedbed: Callable[..., Any]) -> None:

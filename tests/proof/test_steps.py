@@ -81,8 +81,11 @@ JOBS = {
 }
 
 
-def test_tracing_changes_no_bit_and_sees_everything(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", DRIVER, json.dumps(JOBS), str(ROOT / "conf"), str(tmp_path)]
+@pytest.mark.parametrize(
+    "names", [("gru loop", "cnn fit", "mlp XLA"), pytest.param(("transformer loop",), marks=pytest.mark.slow)], ids=lambda names: names[0]
+)
+def test_tracing_changes_no_bit_and_sees_everything(names: tuple[str, ...], tmp_path: Path) -> None:
+    words = [sys.executable, "-c", DRIVER, json.dumps({name: JOBS[name] for name in names}), str(ROOT / "conf"), str(tmp_path)]
     done = subprocess.run(words, env={**OUTSIDE, **STRICT, **QUIET}, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     for name, (plain, traced) in json.loads(done.stdout.splitlines()[-1]).items():
