@@ -40,8 +40,8 @@ def load() -> Iterator[None]:
             process.wait()
 
 
-# Each model and each kind of input is among these; every model with every input is `make test-slow`.
-MAIN = ("mlp arrays", "mlp tf_data", "mlp py_dataset", "cnn arrays", "gru tf_data", "transformer py_dataset")
+# Each kind of input is among these; every model with every input is `make test-slow`.
+MAIN = ("mlp arrays", "mlp py_dataset", "cnn arrays", "gru tf_data")
 
 
 @pytest.mark.parametrize("names", [MAIN, pytest.param(tuple(JOBS), marks=pytest.mark.slow)], ids=["main", "all"])

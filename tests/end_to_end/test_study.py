@@ -78,7 +78,8 @@ def model(spec, seed):
 
 
 @pytest.mark.parametrize(("how", "says"), [
-    ("raise", "this model can't be built"), ("kill", "SIGKILL"), ("exit", "exit status 3"), ("nan", "loss is"), ("data", "no data under seed 2"),
+    ("raise", "this model can't be built"), ("kill", "SIGKILL"), pytest.param("exit", "exit status 3", marks=pytest.mark.slow), ("nan", "loss is"),
+    pytest.param("data", "no data under seed 2", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_failed_seed_neither_stops_nor_poisons_the_study(
     seedbed: Callable[..., Any], plugin: Callable[..., Path], tmp_path: Path, how: str, says: str
@@ -144,7 +145,7 @@ def processes_of(runs: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("what", ["everything", "the command"])
+@pytest.mark.parametrize("what", ["everything", pytest.param("the command", marks=pytest.mark.slow)])
 def test_killed_five_times_at_random_it_ends_in_the_same_summary(seedbed: Callable[..., Any], tmp_path: Path, what: str) -> None:
     words = [*CNN, "study.n=8"]
     store = f"tracking.uri='sqlite:///{tmp_path}/store/mlflow.db'"

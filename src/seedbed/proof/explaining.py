@@ -36,7 +36,10 @@ REACHES = (
     ("seeds.shuffle", "HE", "the order of the examples in training"),
     ("seeds.dropout", "HEp", "set when the weights have been drawn; at prediction only in layers that drop there, too"),
     ("seeds.augment", "HEp", "as seeds.dropout"),
+    ("seeds.generator", "WHEP", "what draws the initial weights"),
     # config
+    ("backend*", "WHEP", "what draws, and what computes"),
+    ("strategy*", "HEP", "how each batch is dealt out"),
     ("data.loss", "", "what training.loss is taken from, and nothing else"),
     ("data.metrics", "", "what training.metrics is taken from, and nothing else"),
     ("data.source*", "wHEP", "also shapes and classes, which the model function is told"),
