@@ -21,7 +21,7 @@ def of(level: Mapping[str, Any]) -> str:
     """The backend that a resolved level is for; raises Refused if there is none by that name, or it isn't installed."""
     name = str(level["environment"].get("KERAS_BACKEND", "tensorflow"))
     if name not in BACKENDS:
-        raise Refused(f"determinism.environment.KERAS_BACKEND={name} is not accepted. Accepted: {', '.join(BACKENDS)}, by backend=….")
+        raise Refused(f"KERAS_BACKEND={name} is not accepted. Accepted: {', '.join(f'backend={one}' for one in BACKENDS)}.")
     if name not in sys.modules and importlib.util.find_spec(name) is None:
         raise Refused(f"backend={name} needs a package that is not installed: `make {name}`.")
     return name

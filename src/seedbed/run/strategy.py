@@ -6,7 +6,6 @@ function of the number of replicas, like those of threads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -63,9 +62,9 @@ def check_batches(config: DictConfig, examples: int) -> None:
                       "would have nothing. Choose another training.batch_size, or fewer replicas.")  # fmt: skip
 
 
-def check(config: Mapping[str, Any] | DictConfig) -> None:
+def check(config: DictConfig) -> None:
     """Raise Refused for what can't be had together."""
-    name, replicas, backend = config["strategy"]["name"], config["strategy"]["replicas"], config["backend"]["name"]
+    name, replicas, backend = config.strategy.name, config.strategy.replicas, config.backend.name
     if name == "single" and replicas != 1:
         raise Refused(f"strategy.replicas={replicas} needs several devices. Accepted: strategy=mirrored strategy.replicas={replicas}.")
     if name != "single" and backend != "tensorflow":

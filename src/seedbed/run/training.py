@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from seedbed import Refused
 from seedbed.run import accelerator, backend, determinism, fingerprint, provenance, record, strategy, targets
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
@@ -125,6 +126,9 @@ def _run(
 def _check(config: DictConfig) -> None:
     configs.check(config)
     strategy.check(config)
+    if (said := determinism.of(config)["environment"].get("KERAS_BACKEND")) != config.backend.name:
+        raise Refused(f"determinism.environment.KERAS_BACKEND={said} is not accepted: what a backend needs goes with its name. Accepted: "
+                      f"{', '.join(f'backend={name}' for name in configs.BACKENDS)}.")  # fmt: skip
 
 
 def _yaml_of(seeds: Mapping[str, int], config: DictConfig) -> str:
