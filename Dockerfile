@@ -134,6 +134,7 @@ FROM runtime AS gpu
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM runtime AS server
+ENTRYPOINT ["/seedbed/docker/tracking-server"]
 
 # one of these three
 # hadolint ignore=DL3006
