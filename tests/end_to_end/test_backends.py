@@ -163,9 +163,7 @@ def test_verify_replay_diff_and_diagnose(name: str, seedbed: Callable[..., Any],
     record = seedbed("train", *words, "--json").json["record"]
     assert seedbed("replay", record).status == 0
     other = seedbed("train", *words, "seeds.shuffle=5", "--json").json["record"]
-    told = seedbed("diff", record, other)
-    assert f"backend={name}" in told.out + told.err
-    assert "seeds.generator=numpy" in told.out + told.err
+    assert "seeds.shuffle can explain it" in seedbed("diff", record, other).out
     found = seedbed("diagnose", *words, "--against", "seeds.shuffle=5")
     assert found.status == 1
     assert "on TensorFlow alone" in found.err
