@@ -28,13 +28,24 @@ AROUND: list[Callable[[], AbstractContextManager[None]]] = []
 
 # What Keras 3.15 imports for a function or two: pyplot, and scikit-learn by way of its wrappers. They are loaded when they are
 # used, which saves 0.7 s of every start.
-LATER = frozenset({"matplotlib.pyplot", "keras.wrappers", "keras._tf_keras.keras.wrappers"})
+LATER = frozenset(
+    {
+        "matplotlib.pyplot",
+        *(f"keras.{package}" for package in ("src.visualization", "visualization")),
+        *(f"keras.{package}" for package in ("wrappers", "_tf_keras.keras.wrappers")),
+    }
+)
+# Where JAX is installed, these import it also on another backend, for a converter of JAX's functions and to mend an old JAX. Both
+# can do without.
+WITHOUT_JAX = frozenset({"tensorflow.lite.python.util", "keras.src.callbacks.orbax_checkpoint"})
 
 
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds `tensorflow` as usual, and wraps the loader that was found; has what is in LATER loaded later."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        if name == "jax" and _asked_by(WITHOUT_JAX):
+            raise ModuleNotFoundError("seedbed imports JAX on the JAX backend alone", name="jax")
         if name in LATER and "keras" in sys.modules:
             spec = importlib.machinery.PathFinder.find_spec(name, path, target)
             if spec is not None and spec.loader is not None:
@@ -55,6 +66,17 @@ class _Finder(importlib.abc.MetaPathFinder):
 
             spec.loader.exec_module = quietly  # type: ignore[method-assign]
         return spec
+
+
+def _asked_by(modules: frozenset[str]) -> bool:
+    """Whether the import that is under way stands in one of these modules (and not in what they import)."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        name = frame.f_globals.get("__name__", "")
+        if name != __name__ and not name.startswith("importlib"):
+            return name in modules
+    return False
 
 
 def install() -> None:
