@@ -527,7 +527,13 @@ def test_an_example_model_keeps_the_contract(tmp_path: Path) -> None:
     assert re.findall(r"::TestMine::(test_\w+) PASSED", done["out"]) == METHODS  # in this order
 
 
-@pytest.mark.parametrize("model", ["mlp model.dropout=0.2 model.batch_normalization=true", "transformer", "gru"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "mlp model.dropout=0.2 model.batch_normalization=true",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("transformer", "gru")),
+    ],
+)
 def test_and_so_do_the_others_in_one_process(model: str, tmp_path: Path) -> None:
     found = found_of(["data=digits", *f"model={model}".split()], tmp_path)
     assert {name: one.status for name, one in found.items()} == dict.fromkeys((*BUILT, "resume"), HOLDS), found

@@ -145,7 +145,8 @@ def test_state_that_no_checkpoint_holds_means_a_start_from_the_beginning(name: s
     assert again["digests"] == straight["digests"]
 
 
-@pytest.mark.parametrize("name", [pytest.param("jax", marks=[*OTHERS[0].marks, pytest.mark.slow]), OTHERS[1]])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_study_has_the_digests_of_its_runs_alone(name: str, seedbed: Callable[..., Any], tmp_path: Path) -> None:
     words = [f"backend={name}", "training.epochs=3", "model.dropout=0.2"]
     study = seedbed("repeat", *words, "study.n=3", "--json", runs=tmp_path / "study")
@@ -185,7 +186,7 @@ def test_what_a_backend_cannot_do_is_said_before_training(seedbed: Callable[...,
         backend.of({"environment": {"KERAS_BACKEND": "jax"}})
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [OTHERS[0], pytest.param("torch", marks=[*OTHERS[1].marks, pytest.mark.slow])])
 def test_a_shell_that_contradicts_a_backends_switches_is_named(name: str, seedbed: Callable[..., Any]) -> None:
     variable, value = {"jax": ("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=true"), "torch": ("MKL_NUM_THREADS", "2")}[name]
     said = seedbed("train", f"backend={name}", env={variable: value})

@@ -49,7 +49,7 @@ def test_a_job_that_is_killed_is_no_success(seedbed: Callable[..., Any], plugin:
     assert done.out.count("finished") == 2  # the others were trained all the same
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)])
 def test_a_multirun_that_is_stopped_waits_for_its_checkpoint(
     number: signal.Signals, status: int, tmp_path: Path, plugin: Callable[..., Path]
 ) -> None:

@@ -28,7 +28,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local", "study.per_job=2"]], ids=lambda words: words[0]
+    "launcher",
+    [["joblib", "hydra.launcher.n_jobs=2"], pytest.param(["submitit_local", "study.per_job=2"], marks=pytest.mark.slow)],
+    ids=lambda words: words[0],
 )
 def test_on_one_machine(seedbed: Callable[..., Any], alone: dict[str, str], tmp_path: Path, launcher: list[str]) -> None:
     """From a shell whose environment is wrong in ways that launchers make worse: each worker sets up its own."""

@@ -72,7 +72,7 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     return {**json.loads(out.splitlines()[-1]), "said": err}
 
 
-@pytest.mark.parametrize("job", ["loop", "workers", pytest.param("fit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("job", ["loop", *(pytest.param(job, marks=pytest.mark.slow) for job in ("workers", "fit"))])
 def test_killed_twice_and_gone_on(job: str, tmp_path: Path, plugin: Callable[..., Path]) -> None:
     folder = plugin("workers", WORKERS)
     env = {"PYTHONPATH": str(folder)}

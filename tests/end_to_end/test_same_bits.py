@@ -40,8 +40,8 @@ def load() -> Iterator[None]:
             process.wait()
 
 
-# Each kind of input is among these; every model with every input is `make test-slow`.
-MAIN = ("mlp arrays", "mlp py_dataset", "cnn arrays", "gru tf_data")
+# Every model with every kind of input is `make test-slow`.
+MAIN = ("mlp py_dataset", "cnn tf_data")
 
 
 @pytest.mark.parametrize("names", [MAIN, pytest.param(tuple(JOBS), marks=pytest.mark.slow)], ids=["main", "all"])
@@ -68,7 +68,7 @@ def test_every_model_and_input_in_fresh_processes(
     assert first == second
     for model in {name.split()[0] for name in names}:  # whatever carries the examples, the bits are the model's
         assert len({first[name]["run"] for name in names if name.split()[0] == model}) == 1, model
-    for name in ("mlp py_dataset", "cnn arrays", "gru tf_data", "images"):
+    for name in (*MAIN, "images"):
         alone = seedbed(
             "train", *jobs[name], "--json", env={"PYTHONHASHSEED": "77", "TZ": "America/Lima", "LANG": "C"}, runs=tmp_path / f"alone {name}"
         )
@@ -131,6 +131,7 @@ def test_worker_processes_with_random_augmentation(seedbed: Callable[..., Any], 
     assert runs[0].json["key"] == runs[1].json["key"]
 
 
+@pytest.mark.slow
 def test_three_forced_runs_from_different_shells(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     shells = [{"PYTHONHASHSEED": "5"}, {"TZ": "Asia/Tokyo", "COLUMNS": "40"}]
     first = seedbed("train", "--json").json
@@ -140,6 +141,7 @@ def test_three_forced_runs_from_different_shells(seedbed: Callable[..., Any], tm
         assert again["digests"] == first["digests"]
 
 
+@pytest.mark.slow
 def test_xla_repeats_across_fresh_processes(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     """Keras leaves XLA out under op determinism; on a CPU it holds, so the switch does what it says."""
     words = ["train", "data=digits", "training.epochs=1", "model.dropout=0.2", "training.jit_compile=true", "--json"]

@@ -78,7 +78,7 @@ def model(spec, seed):
 
 
 @pytest.mark.parametrize(("how", "says"), [
-    ("raise", "this model can't be built"), ("kill", "SIGKILL"), pytest.param("exit", "exit status 3", marks=pytest.mark.slow), ("nan", "loss is"),
+    ("raise", "this model can't be built"), ("kill", "SIGKILL"), pytest.param("exit", "exit status 3", marks=pytest.mark.slow), pytest.param("nan", "loss is", marks=pytest.mark.slow),
     pytest.param("data", "no data under seed 2", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_failed_seed_neither_stops_nor_poisons_the_study(

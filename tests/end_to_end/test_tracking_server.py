@@ -119,7 +119,7 @@ def followers(runs: Path, uri: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("back", ["in mid-run", "after the run"])
+@pytest.mark.parametrize("back", ["in mid-run", pytest.param("after the run", marks=pytest.mark.slow)])
 def test_a_server_that_dies_in_mid_run_costs_nothing(
     server: Server, back: str, seedbed: Any, config: Any, plugin: Any, tmp_path: Path
 ) -> None:
@@ -183,7 +183,7 @@ def test_a_server_that_dies_in_mid_run_costs_nothing(
     assert not [file for file in files if b"open-sesame" in file.read_bytes()]
 
 
-@pytest.mark.parametrize("server_is", ["silent", "nowhere"])
+@pytest.mark.parametrize("server_is", ["silent", pytest.param("nowhere", marks=pytest.mark.slow)])
 def test_a_server_that_never_answers_costs_no_more_than_wait_seconds(server_is: str, seedbed: Any, config: Any, tmp_path: Path) -> None:
     wait = 4
     words = ["training.epochs=5", f"tracking.wait_seconds={wait}"]

@@ -78,7 +78,8 @@ SLOW = (
     "A budget of time", "An estimator without random_state, in worker processes", "An iterator that is used up",
     "Python code in a parallel map", "A generator of TensorFlow's that begins anywhere", "The working directory", "The date", "The locale",
     "How many digits a number is written with", "A layer at the top of a module", "What a run has left for the next one",
-    "The order of a set of objects", "Results in the order in which they are ready",
+    "The number of threads", "A callback that draws", "A generator of Python's own without a seed", "The system's entropy as a seed",
+    "The time zone", "Random operations in a parallel map", "The order of a set of objects", "Results in the order in which they are ready",
 )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ JOBS = {
 
 
 @pytest.mark.parametrize(
-    "names", [("gru loop", "cnn fit", "mlp XLA"), pytest.param(("transformer loop",), marks=pytest.mark.slow)], ids=lambda names: names[0]
+    "names", [("gru loop", "cnn fit"), pytest.param(("transformer loop", "mlp XLA"), marks=pytest.mark.slow)], ids=lambda names: names[0]
 )
 def test_tracing_changes_no_bit_and_sees_everything(names: tuple[str, ...], tmp_path: Path) -> None:
     words = [sys.executable, "-c", DRIVER, json.dumps({name: JOBS[name] for name in names}), str(ROOT / "conf"), str(tmp_path)]
