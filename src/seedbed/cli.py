@@ -82,6 +82,10 @@ def train(argv: list[str]) -> int:
     from seedbed import follower
     from seedbed.run import determinism, process, training
 
+    if argv == ["--worker"]:  # of strategy=multi_worker
+        from seedbed.run import worker
+
+        return worker.main()
     as_json = "--json" in argv
     hydra_argv = [word for word in argv if word != "--json"]
     status = 0

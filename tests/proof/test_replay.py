@@ -23,7 +23,7 @@ from conftest import OUTSIDE, ROOT, Done
 from end_to_end.test_tracking_server import Server
 
 from seedbed import Refused, proofs
-from seedbed.proof import finding, naming, untrusted
+from seedbed.proof import finding, naming, retrain, untrusted
 from seedbed.run import claims, training
 from seedbed.run.record import Record, key_of
 
@@ -684,3 +684,8 @@ def test_what_a_server_doesn_t_have(project: Project, trained: dict[str, Any], t
 def _fresh(folder: Path) -> str:
     (folder / "another").mkdir()
     return os.fspath(folder / "another")
+
+
+def test_a_record_is_trained_again_on_this_machine_alone() -> None:
+    recorded = {"strategy": {"name": "multi_worker", "replicas": 2, "addresses": ["elsewhere:1", "here:2"], "index": 1}, "training": {}}
+    assert retrain.stated({**recorded, "determinism": {}})["strategy"] == {"name": "multi_worker", "replicas": 2}

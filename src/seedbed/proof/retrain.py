@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from seedbed import Refused
 from seedbed.proof import untrusted, workspace
 from seedbed.proof.checkout import Place
-from seedbed.run import determinism, process
+from seedbed.run import determinism, process, training
 from seedbed.run.record import Record, write_atomically
 
 # Hydra's own loggers are left alone: what is said goes into the log all the same.
@@ -29,6 +29,8 @@ def stated(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The recorded config with what is this machine's own left to the defaults: where things are kept and how they are watched."""
     kept = {name: value for name, value in plain.items() if name not in untrusted.NOT_USED}
     found = untrusted.inside(kept)
+    if "strategy" in found:  # on this machine, whatever other ones a record names
+        found["strategy"] = {name: value for name, value in found["strategy"].items() if name not in training.MACHINES}
     level = found["determinism"]
     if level.get("level") == "off":  # with the seeds that were drawn then, which is what `seeded` does
         found["determinism"] = {**level, "level": "seeded"}

@@ -59,6 +59,10 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
         model.optimizer.build(model.trainable_variables)
         if config.strategy.name != "single":
             strategy.prepare(model, data_sets.mapped(backend.tensor, inputs.first_batch(data.train, training.batch_size)))
+        if config.strategy.name == "multi_worker":
+            from seedbed.run.together import lifted
+
+            lifted(model)
     if training.jit_compile and backend.is_tensorflow():
         _jit(model, config)
     if training.steps_per_execution > 1:

@@ -34,7 +34,7 @@ warnings.filterwarnings("ignore", message=r"(?s).*is validated against ConfigSto
 
 # What Keras can compute with, by the names that it has for them, which are those of the packages, too.
 BACKENDS = ("tensorflow", "jax", "torch")
-STRATEGIES = ("single", "mirrored")
+STRATEGIES = ("single", "mirrored", "multi_worker")
 
 
 @dataclass
@@ -70,6 +70,8 @@ class Backend:
 class Strategy:
     name: str = "single"
     replicas: int = 1
+    addresses: list[str] = field(default_factory=list)
+    index: int = 0
 
 
 @dataclass

@@ -45,6 +45,8 @@ def of(config: DictConfig) -> dict[str, Any]:
     """A config's level, resolved, with what its backend needs among the variables."""
     level: Any = OmegaConf.to_container(config.determinism, resolve=True)
     several = {} if config.strategy.replicas == 1 else {"replicas": int(config.strategy.replicas)}
+    if config.strategy.name == "multi_worker":
+        several["workers"] = True
     return {**merged(level, config.backend.name), **several}
 
 
@@ -83,7 +85,7 @@ def apply(level: Mapping[str, Any]) -> None:
         cuda.load()
     import tensorflow as tf
 
-    strategy.devices(level.get("replicas", 1))
+    strategy.devices(level)
     threads, name = level["threads"], level["level"]
     for kind in ("intra_op", "inter_op"):
         wanted = threads[kind] or 0

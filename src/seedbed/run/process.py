@@ -158,14 +158,14 @@ def environment(needed: Mapping[str, str | None]) -> dict[str, str]:
     return env | {name: value for name, value in needed.items() if value is not None}
 
 
-def end_with(parent: int) -> None:
+def end_with(parent: int, how: int = signal.SIGTERM) -> None:
     """End this process (with a checkpoint, by SIGTERM) when `parent`, which started it, has ended, however that was."""
     if sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None, use_errno=True).prctl(1, how)  # PR_SET_PDEATHSIG of prctl(2)
     if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), how)
 
 
 def _execve(needed: Mapping[str, str | None], argv: Sequence[str], entropy: int | None) -> NoReturn:

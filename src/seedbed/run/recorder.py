@@ -52,6 +52,7 @@ class Recorder(keras.callbacks.Callback):
         self.ends_plainly = ends_plainly
         self.begun: list[dict[str, Any]] = []
         self.stop_signal: int | None = None
+        self.agreed: bool | None = None  # with other workers: whether this epoch ends with a checkpoint
         self.last = 0  # of epochs that are trained in one call: the model is that of this one
         self.saved_at = time.monotonic()
         self.cannot_save: str | None = None
@@ -85,7 +86,7 @@ class Recorder(keras.callbacks.Callback):
             return
         over = self.model.stop_training or epoch + 1 == self.config.training.epochs
         # after the last epoch, too: what follows may take long, and a full disk may let nothing be saved
-        if (self.stop_signal is not None or self._due(epoch + 1)) and (self.ends_plainly or not over):
+        if (self.stop_signal is not None or self.is_due(epoch + 1)) and (self.ends_plainly or not over):
             self._checkpoint(epoch + 1)
         if self.stop_signal is not None and not over:
             raise Interrupted(self.stop_signal)
@@ -97,7 +98,10 @@ class Recorder(keras.callbacks.Callback):
             return 1
         return min(rest, rule.every_epochs - epoch % rule.every_epochs) if rule.every_epochs else rest
 
-    def _due(self, epochs: int) -> bool:
+    def is_due(self, epochs: int) -> bool:
+        """Whether a checkpoint is to be written after so many epochs."""
+        if self.agreed is not None:
+            return self.agreed
         rule = self.config.checkpoint
         return bool(rule.every_epochs and epochs % rule.every_epochs == 0) or time.monotonic() - self.saved_at >= rule.every_seconds
 

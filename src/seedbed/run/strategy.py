@@ -1,4 +1,4 @@
-"""Data-parallel training on several devices of one machine: conf/strategy/.
+"""Data-parallel training on several devices, of one machine or of several: conf/strategy/.
 
 A replica's arithmetic is that of its share of each batch, and the sums over replicas are taken in their order, so the bits are a
 function of the number of replicas, like those of threads.
@@ -6,18 +6,28 @@ function of the number of replicas, like those of threads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.run import collective
 
 
-def devices(replicas: int) -> None:
-    """Divide the CPU among `replicas`, where there are no GPUs; harmless to repeat. Raises Refused if they can't be had."""
+def devices(level: Mapping[str, Any]) -> None:
+    """Divide the CPU among the level's replicas, where there are no GPUs; harmless to repeat. Raises Refused if they can't be had.
+
+    Workers have a device each.
+    """
+    replicas = level.get("replicas", 1)
     import tensorflow as tf
 
+    if level.get("workers"):
+        if not collective.is_worker():  # in what starts the workers: the GPUs are theirs
+            tf.config.set_visible_devices([], "GPU")
+        return
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and len(gpus) < replicas:
         raise Refused(f"strategy.replicas={replicas} needs as many GPUs, and {len(gpus)} can be seen. Accepted: up to {len(gpus)}, "
@@ -40,6 +50,9 @@ def scope(config: DictConfig) -> AbstractContextManager[Any]:
         return nullcontext()
     import tensorflow as tf
 
+    if config.strategy.name == "multi_worker":
+        together: AbstractContextManager[Any] = collective.joined[0].scope()
+        return together
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     strategy = tf.distribute.MirroredStrategy([f"{kind}:{number}" for number in range(config.strategy.replicas)])
     context: AbstractContextManager[Any] = strategy.scope()
@@ -65,7 +78,18 @@ def check_batches(config: DictConfig, examples: int) -> None:
 def check(config: DictConfig) -> None:
     """Raise Refused for what can't be had together."""
     name, replicas, backend = config.strategy.name, config.strategy.replicas, config.backend.name
+    addresses, index = config.strategy.addresses, config.strategy.index
     if name == "single" and replicas != 1:
         raise Refused(f"strategy.replicas={replicas} needs several devices. Accepted: strategy=mirrored strategy.replicas={replicas}.")
     if name != "single" and backend != "tensorflow":
         raise Refused(f"strategy={name} is for backend=tensorflow, and this config has backend={backend}.")
+    if name != "multi_worker" and (addresses or index):
+        raise Refused(f"strategy.addresses and strategy.index are for strategy=multi_worker, and this config has strategy={name}.")
+    if addresses and len(addresses) != replicas:
+        raise Refused(f"strategy.addresses has {len(addresses)} entries and strategy.replicas={replicas}. Accepted: as many of both.")
+    if not 0 <= index < (replicas if addresses else 1):
+        raise Refused(
+            f"strategy.index={index} is not accepted. Accepted: the number of this machine's address in strategy.addresses, from 0."
+        )
+    if name == "multi_worker" and config.training.jit_compile:
+        raise Refused("training.jit_compile=true has not been shown to work with strategy=multi_worker. Accepted: false.")

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
-from seedbed.run import accelerator, backend, determinism, fingerprint, provenance, record, strategy, targets
+from seedbed.run import accelerator, backend, determinism, fingerprint, provenance, record, strategy, targets, team
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
@@ -28,6 +28,9 @@ NOT_IN_KEY = ("runs", "force", "tracking", "checkpoint", "name", "study")
 
 # Values of `data.source` whose names end in one of these say where data lie; the fingerprint says what they are.
 LOCATIONS = ("path", "file", "dir", "directory", "folder", "root", "cache")
+
+# Parts of `strategy` that say where it is trained.
+MACHINES = ("addresses", "index")
 
 # Arguments of Keras's callbacks that say where something is written to.
 WRITTEN = ("filename", "filepath", "log_dir")
@@ -89,8 +92,7 @@ def _run(
     inputs = key_inputs(stamped, seeds, level, data, code())
     key = record.key_of(inputs)
 
-    runs = Path(config.runs).expanduser().absolute()
-    with record.locked(runs, key, lambda: said(f"Another process trains {key[:12]}; waiting for it.")):
+    with team.folder(config) as runs, record.locked(runs, key, lambda: said(f"Another process trains {key[:12]}; waiting for it.")):
         path, before = where(runs / key, force=config.force)
         found = Record.read(path) if path.exists() else None
         if found is not None and found.status == FINISHED:
@@ -115,9 +117,13 @@ def _run(
         else:
             found.update(status=record.RUNNING, error=None)
         found.secrets = plain("secrets", lambda: configs.from_environment(config))
-        started(found)
-        reload = partial(prepared, config, call, seeds, level, data)
-        fitting.train(found, config, seeds, data, reload, said, progress, session, watch)
+        if config.strategy.index == 0:
+            started(found)
+        if config.strategy.name == "multi_worker":
+            team.train(found, config, said, progress)
+        else:
+            reload = partial(prepared, config, call, seeds, level, data)
+            fitting.train(found, config, seeds, data, reload, said, progress, session, watch)
     if before is not None and found.status == FINISHED:
         found.agrees = found.digests == before.digests
     return found
@@ -235,6 +241,7 @@ def kept_of(plain: Mapping[str, Any]) -> dict[str, Any]:
     kept["data"] = {name: value for name, value in kept["data"].items() if name not in ("files", "name", "epochs", "batch_size")}
     kept["seeds"] = {"generator": plain["seeds"]["generator"]}
     kept["data"]["source"] = _without(kept["data"]["source"], LOCATIONS)
+    kept["strategy"] = {name: value for name, value in kept["strategy"].items() if name not in MACHINES}
     kept["training"] = {name: value for name, value in kept["training"].items() if name != "engine"}
     # files that a callback of the user's names are left as names: what it writes is there the next time
     callbacks = dict(kept["training"].pop("callbacks") or {})
@@ -282,4 +289,5 @@ def shown(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The config as the record keeps it, without the seeds (those that were used are added): nothing of the environment or of
     a server's address, which may hold a password, and nothing of the study that it may be part of."""
     kept = {name: value for name, value in plain.items() if name not in ("seeds", "study")}
-    return {**kept, "tracking": {**plain["tracking"], "uri": None}}
+    strategy = {name: value for name, value in plain["strategy"].items() if name not in MACHINES}
+    return {**kept, "strategy": strategy, "tracking": {**plain["tracking"], "uri": None}}
