@@ -251,7 +251,7 @@ def test_missing_values(train: Callable[..., Said], tmp_path: Path, line: str, w
         ("model._target_=builtins.dict", ("model", "dict", "keras.Model")),
         ("+model.depth=3", ("model", "depth", "hidden, activation")),
         ("+data.source.foo=1", ("data.source", "foo", "It takes: length")),
-        ("data.source={_target_:example.data.csv}", ("data.source", "path", "target")),
+        ("data.source={_target_:example.tables.csv}", ("data.source", "path", "target")),
         ("optimizer._target_=keras.optimizers.Nope", ("optimizer", "keras.optimizers.Nope")),
         ("optimizer._target_=builtins.dict", ("optimizer", "dict")),
         ("+optimizer.foo=1", ("optimizer", "foo")),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from example import data as example
+from example import pictures, tables
 from seedbed import Refused
 from seedbed.run import data as data_sets
 from seedbed.run import fingerprint, inputs
@@ -74,7 +75,7 @@ def test_digits_are_scikit_learns() -> None:
 
 
 def test_a_table_of_numbers(write: Callable[..., str]) -> None:
-    data = checked(example.csv(write("a,y,b\n1,2,3\n4,5.5,-6e1\n"), "y"))
+    data = checked(tables.csv(write("a,y,b\n1,2,3\n4,5.5,-6e1\n"), "y"))
     x, y = data.train
     np.testing.assert_array_equal(x, np.array([[1, 3], [4, -60]], "float32"))
     np.testing.assert_array_equal(y, np.array([2, 5.5], "float32"))
@@ -82,13 +83,13 @@ def test_a_table_of_numbers(write: Callable[..., str]) -> None:
 
 
 def test_text_becomes_a_column_a_value(write: Callable[..., str]) -> None:
-    x, y = checked(example.csv(write(TABLE), "width")).train
+    x, y = checked(tables.csv(write(TABLE), "width")).train
     np.testing.assert_array_equal(x, [[1.5, 0, 1], [2.5, 1, 0], [3.5, 0, 1]])
     np.testing.assert_array_equal(y, [3, 4, 5])
 
 
 def test_a_target_of_text_is_a_class(write: Callable[..., str]) -> None:
-    data = checked(example.csv(write(TABLE), "colour"))
+    data = checked(tables.csv(write(TABLE), "colour"))
     assert data.train[1].tolist() == [1, 0, 1]
     assert data.train[1].dtype == "int64"
     assert (data_sets.spec(data).outputs, data_sets.spec(data).classes) == (2, True)
@@ -96,14 +97,14 @@ def test_a_target_of_text_is_a_class(write: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize(("classify", "targets", "outputs"), [(False, [3, 9, 3], 1), (True, [0, 1, 0], 2)])
 def test_numbers_are_classes_only_if_asked(write: Callable[..., str], classify: bool, targets: list[int], outputs: int) -> None:
-    data = checked(example.csv(write("a,y\n1,3\n2,9\n3,3\n"), "y", classify=classify))
+    data = checked(tables.csv(write("a,y\n1,3\n2,9\n3,3\n"), "y", classify=classify))
     assert data.train[1].tolist() == targets
     assert (data_sets.spec(data).outputs, data_sets.spec(data).classes) == (outputs, classify)
 
 
 def test_parts_from_files_of_their_own(write: Callable[..., str]) -> None:
     other = write("height,colour,width\n9,blue,7\n8,green,6\n", "other.csv")
-    data = checked(example.csv(write(TABLE), "width", validation_path=other, test_path=other))
+    data = checked(tables.csv(write(TABLE), "width", validation_path=other, test_path=other))
     assert list(data.parts()) == ["train", "validation", "test"]
     # a value that the first file hasn't is none of its columns
     np.testing.assert_array_equal(data.validation[0], [[9, 1, 0], [8, 0, 0]])
@@ -112,7 +113,7 @@ def test_parts_from_files_of_their_own(write: Callable[..., str]) -> None:
 
 def test_classes_of_all_files_count(write: Callable[..., str]) -> None:
     other = write("height,colour,width\n9,amber,7\n", "other.csv")
-    data = checked(example.csv(write(TABLE), "colour", test_path=other))
+    data = checked(tables.csv(write(TABLE), "colour", test_path=other))
     assert (data.train[1].tolist(), data.test[1].tolist(), data.outputs) == ([2, 1, 2], [0], 3)
 
 
@@ -131,19 +132,19 @@ def test_classes_of_all_files_count(write: Callable[..., str]) -> None:
     ],
 )
 def test_the_same_table_in_other_clothes(write: Callable[..., str], content: Any, name: str, separator: str) -> None:
-    plain = checked(example.csv(write(TABLE), "width"))
-    dressed = checked(example.csv(write(content, name), "width", separator=separator))
+    plain = checked(tables.csv(write(TABLE), "width"))
+    dressed = checked(tables.csv(write(content, name), "width", separator=separator))
     assert fingerprint.of(dressed) == fingerprint.of(plain)
 
 
 def test_quotes_hold_separators_and_newlines(write: Callable[..., str]) -> None:
-    x, _ = checked(example.csv(write('\ufeff"a, b",text,y\n1,"two\nlines",3\n4,"one, line",6\n'), "y")).train
+    x, _ = checked(tables.csv(write('\ufeff"a, b",text,y\n1,"two\nlines",3\n4,"one, line",6\n'), "y")).train
     np.testing.assert_array_equal(x, [[1, 0, 1], [4, 1, 0]])
 
 
 def test_a_long_table_with_text_far_down(write: Callable[..., str]) -> None:
     """pandas reads in pieces of 256 KiB and guesses the type of each: a column must not be numbers here and text there."""
-    x, _ = checked(example.csv(write("code,y\n" + "1,2\n" * 300_000 + "x,3\n"), "y")).train
+    x, _ = checked(tables.csv(write("code,y\n" + "1,2\n" * 300_000 + "x,3\n"), "y")).train
     assert x.shape == (300_001, 2)
     assert x.sum(axis=0).tolist() == [300_000, 1]
 
@@ -178,7 +179,7 @@ def test_a_long_table_with_text_far_down(write: Callable[..., str]) -> None:
 def test_a_table_that_cannot_be_used(write: Callable[..., str], content: Any, words: str) -> None:
     path = write(content)
     with pytest.raises(Refused, match=words) as refused:
-        checked(example.csv(path, "y"))
+        checked(tables.csv(path, "y"))
     assert path in str(refused.value) or "hold inf" in words
 
 
@@ -186,7 +187,7 @@ def test_a_table_that_cannot_be_used(write: Callable[..., str], content: Any, wo
 def test_a_missing_table(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match=r"data\.source\.path=.*no such file") as refused:
-        example.csv(name, "y")
+        tables.csv(name, "y")
     assert str(tmp_path) in str(refused.value), "where it was looked for, for a relative path"
 
 
@@ -205,40 +206,40 @@ def test_a_missing_table(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_another_part_that_does_not_fit(write: Callable[..., str], tmp_path: Path, part: str, content: str | None, words: str) -> None:
     other = str(tmp_path / "none.csv") if content is None else write(content, "other.csv")
     with pytest.raises(Refused, match=words) as refused:
-        checked(example.csv(write("a,y\n1,2\n3,4\n"), "y", **{f"{part}_path": other}))
+        checked(tables.csv(write("a,y\n1,2\n3,4\n"), "y", **{f"{part}_path": other}))
     assert f"data.source.{part}_path" in str(refused.value)
 
 
 def test_a_class_of_numbers_where_the_first_file_has_text(write: Callable[..., str]) -> None:
     with pytest.raises(Refused, match=r"data\.source\.test_path.*'y'"):
-        example.csv(write("a,y\n1,u\n3,v\n"), "y", test_path=write("a,y\n1,7\n", "other.csv"))
+        tables.csv(write("a,y\n1,u\n3,v\n"), "y", test_path=write("a,y\n1,7\n", "other.csv"))
 
 
 @pytest.mark.parametrize("separator", ["", "::", "\\t"])
 def test_a_separator_is_one_character(write: Callable[..., str], separator: str) -> None:
     with pytest.raises(Refused, match=r"data\.source\.separator.*one character"):
-        example.csv(write(TABLE), "width", separator=separator)
+        tables.csv(write(TABLE), "width", separator=separator)
 
 
 def test_not_gzip_in_spite_of_its_name(write: Callable[..., str]) -> None:
     with pytest.raises(Refused, match="not a table"):
-        example.csv(write(TABLE, "table.csv.gz"), "width")
+        tables.csv(write(TABLE, "table.csv.gz"), "width")
 
 
 def test_a_gzip_that_was_cut_off(write: Callable[..., str]) -> None:
     with pytest.raises(Refused, match="not a table"):
-        example.csv(write(gzip.compress(TABLE.encode())[:-12], "table.csv.gz"), "width")
+        tables.csv(write(gzip.compress(TABLE.encode())[:-12], "table.csv.gz"), "width")
 
 
 @pytest.mark.parametrize("path", [None, 5])
 def test_a_path_that_is_none(path: Any) -> None:
     with pytest.raises(Refused, match=r"data\.source\.path"):
-        example.csv(path, "y")
+        tables.csv(path, "y")
 
 
 def test_a_column_whose_name_is_a_number(write: Callable[..., str]) -> None:
     """`data.source.target=3` reaches the function as the number 3."""
-    assert checked(example.csv(write("1,2,3\n4,5,6\n7,8,9\n"), 3)).train[1].tolist() == [6, 9]  # type: ignore[arg-type]
+    assert checked(tables.csv(write("1,2,3\n4,5,6\n7,8,9\n"), 3)).train[1].tolist() == [6, 9]  # type: ignore[arg-type]
 
 
 # --- images --------------------------------------------------------------------------------------------------------
@@ -268,7 +269,7 @@ def batches(part: Any, epochs: range = range(1), **options: Any) -> list[tuple[n
 
 
 def test_pictures_come_by_class_and_name(folder: Path) -> None:
-    data = checked(example.images(str(folder), size=(8, 8), channels=1))
+    data = checked(pictures.images(str(folder), size=(8, 8), channels=1))
     assert [Path(path).relative_to(folder).as_posix() for path in data.train.items[0]] == [
         "class0/0.png", "class0/1.PNG", "class1/0.png", "class1/1.PNG", "class2/0.png", "class2/1.PNG",
     ]  # fmt: skip
@@ -278,7 +279,7 @@ def test_pictures_come_by_class_and_name(folder: Path) -> None:
 
 
 def test_pictures_without_changes_are_the_pictures(folder: Path) -> None:
-    data = checked(example.images(str(folder), size=(8, 8), channels=1, flip=False, shift=0.0, brightness=0.0))
+    data = checked(pictures.images(str(folder), size=(8, 8), channels=1, flip=False, shift=0.0, brightness=0.0))
     x, y = example.digits()
     expected = np.concatenate([x[y == label][:2] for label in range(3)])
     got = np.concatenate([batch for batch, _ in batches(data.train)])
@@ -288,7 +289,7 @@ def test_pictures_without_changes_are_the_pictures(folder: Path) -> None:
 
 
 def test_pictures_get_the_size_and_channels_that_were_asked_for(folder: Path) -> None:
-    data = checked(example.images(str(folder), size=(12, 20), channels=3))
+    data = checked(pictures.images(str(folder), size=(12, 20), channels=3))
     (x, y), *_ = batches(data.train)
     assert (x.shape, y.tolist()) == ((2, 12, 20, 3), [0, 0])
     assert x.min() >= 0.0
@@ -296,7 +297,7 @@ def test_pictures_get_the_size_and_channels_that_were_asked_for(folder: Path) ->
 
 
 def test_each_picture_in_each_epoch_is_changed_in_its_own_way(folder: Path) -> None:
-    part = checked(example.images(str(folder), size=(8, 8), channels=1, shift=0.25)).train
+    part = checked(pictures.images(str(folder), size=(8, 8), channels=1, shift=0.25)).train
     one_picture = data_sets.take(part, np.zeros(6, dtype=int))
     changed = [picture.tobytes() for x, _ in batches(one_picture, range(2)) for picture in x]
     assert len(changed) == 12
@@ -305,7 +306,7 @@ def test_each_picture_in_each_epoch_is_changed_in_its_own_way(folder: Path) -> N
 
 def test_changes_are_the_same_in_two_loads_and_in_any_order(folder: Path) -> None:
     def loaded(**options: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-        return batches(checked(example.images(str(folder), size=(8, 8), channels=1)).train, range(2), **options)
+        return batches(checked(pictures.images(str(folder), size=(8, 8), channels=1)).train, range(2), **options)
 
     once, again = loaded(), loaded()
     assert all(np.array_equal(a, b) for one, other in zip(once, again, strict=True) for a, b in zip(one, other, strict=True))
@@ -316,8 +317,8 @@ def test_changes_are_the_same_in_two_loads_and_in_any_order(folder: Path) -> Non
 
 
 def test_held_out_pictures_are_not_changed(folder: Path) -> None:
-    data = data_sets.split(checked(example.images(str(folder), size=(8, 8), channels=1)), 0.0, 0.5, 1)
-    plain = data_sets.split(checked(example.images(str(folder), (8, 8), 1, flip=False, shift=0.0, brightness=0.0)), 0.0, 0.5, 1)
+    data = data_sets.split(checked(pictures.images(str(folder), size=(8, 8), channels=1)), 0.0, 0.5, 1)
+    plain = data_sets.split(checked(pictures.images(str(folder), (8, 8), 1, flip=False, shift=0.0, brightness=0.0)), 0.0, 0.5, 1)
     for (x, y), (same, label) in zip(inputs.held_out(data.test, 2), inputs.held_out(plain.test, 2), strict=True):
         np.testing.assert_array_equal(x, same)
         np.testing.assert_array_equal(y, label)
@@ -337,7 +338,7 @@ def test_a_folder_without_classes(tmp_path: Path, layout: list[str], words: str)
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"-")
     with pytest.raises(Refused, match=words):
-        example.images(str(tmp_path))
+        pictures.images(str(tmp_path))
 
 
 def test_a_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,14 +346,14 @@ def test_a_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "file").touch()
     for name in ("none", "file"):
         with pytest.raises(Refused, match="no such folder") as refused:
-            example.images(name)
+            pictures.images(name)
         assert str(tmp_path / name) in str(refused.value)
 
 
 @pytest.mark.parametrize("options", [{"size": (0, 8)}, {"size": (8,)}, {"channels": 2}])
 def test_pictures_of_no_size(folder: Path, options: dict[str, Any]) -> None:
     with pytest.raises(Refused, match=f"data.source.{next(iter(options))}"):
-        example.images(str(folder), **options)
+        pictures.images(str(folder), **options)
 
 
 # --- keras.datasets ------------------------------------------------------------------------------------------------
