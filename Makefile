@@ -18,10 +18,11 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow image-test lint bench jax torch cluster lock lock-check clean
+.PHONY: help train repeat compare variance tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow image-test new template-update template-check lint bench jax torch cluster lock lock-check clean
 
 help:  ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^ifneq .*wildcard/ {path = $$0; sub(/.*wildcard /, "", path); sub(/\).*/, "", path); hidden = system("[ -e \"" path "\" ]")} \
+	  /^endif/ {hidden = 0} !hidden && /^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: $(VENV)/.train  ## train one model: make train ARGS="model=cnn data=digits seeds.master=7"
 	@$(BIN)/seedbed train $(ARGS)
@@ -35,8 +36,10 @@ compare: $(VENV)/.train  ## is A better than B? make compare ARGS="'model=mlp' '
 variance: $(VENV)/.train  ## which source of randomness makes results differ? make variance ARGS="experiment=digits_cnn"
 	@$(BIN)/seedbed variance $(ARGS)
 
+ifneq ($(wildcard src/example/tutorial),)
 tutorial: $(VENV)/.train  ## the tutorial of 2017, nine years later, on one page: make tutorial ARGS="theano_2017"
 	@$(BIN)/python -m example.tutorial $(ARGS)
+endif
 
 verify: $(VENV)/.train  ## does the result hold? trained again under perturbation, bit by bit: make verify ARGS="experiment=digits_cnn"
 	@$(BIN)/seedbed verify $(ARGS)
@@ -83,13 +86,32 @@ docker-verify: $(IMAGE_IS_THERE)  ## `verify` in the image
 docker-shell: $(IMAGE_IS_THERE)  ## a shell in the image
 	@docker/run shell $(ARGS)
 
+ifneq ($(wildcard docker/legacy),)
 legacy:  ## the 2017 tutorial's program on the software of its day, beside what was published (needs Python 3.6 or docker)
 	@docker/legacy/run $(ARGS)
+endif
 
-test: $(VENV)/.backends  ## the tests: make test ARGS="-k seeds"
+ifneq ($(wildcard copier.yml),)
+new: $(VENV)/.template  ## a project of your own, with this machinery: make new DEST=../churn EXAMPLE=tabular (none, images; else it asks)
+	@[ -n "$(DEST)" ] || { echo "Say where: make new DEST=../churn (and EXAMPLE=none, tabular or images)" >&2; exit 2; }
+	@BIN=$(BIN) .ci/new "$(DEST)" $(if $(EXAMPLE),--defaults --data example=$(EXAMPLE)) $(ARGS)
+endif
+
+ifneq ($(wildcard .copier-answers.yml),)
+template-update: $(VENV)/.template  ## new machinery from the template; your code, configs and lock stay (conflicts as git shows them)
+	@$(BIN)/copier update --skip-answered --defaults $(ARGS)
+
+template-check: $(VENV)/.template  ## is the machinery here what the template's version has that it claims? file by file; 1 if not
+	@BIN=$(BIN) .ci/template-check
+endif
+
+# JAX and PyTorch only where there are tests of them
+TESTED := $(VENV)/$(if $(wildcard tests/end_to_end/test_backends.py),.backends,.dev)
+
+test: $(TESTED)  ## the tests: make test ARGS="-k seeds"
 	@$(BIN)/python -m pytest -m "not slow and not image" $(ARGS)
 
-test-slow: $(VENV)/.backends  ## more cases of what the tests show, which don't fit into half an hour of CI
+test-slow: $(TESTED)  ## more cases of what the tests show, which don't fit into half an hour of CI
 	@$(BIN)/python -m pytest -m "slow and not image" $(ARGS)
 
 image-test: $(VENV)/.dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 10 GB)
@@ -100,11 +122,13 @@ lint: $(VENV)/.dev  ## hadolint, ruff (check and format), mypy, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/hadolint Dockerfile docker/legacy/Dockerfile
+	@$(BIN)/hadolint Dockerfile $(wildcard docker/legacy/Dockerfile)
 	@$(BIN)/seedbed audit
 
+ifneq ($(wildcard tests/bench.py),)
 bench: $(VENV)/.train  ## what recording and determinism cost: ratios, side by side in one run
 	@$(BIN)/python tests/bench.py $(ARGS)
+endif
 
 jax: $(VENV)/.train requirements/jax.txt  ## install the JAX backend, for CPUs: make train ARGS="backend=jax"
 	@$(INSTALL) -r requirements/jax.txt
@@ -137,6 +161,7 @@ lock-files:
 	@$(COMPILE) --group server -c requirements/cpu.txt -o requirements/server.txt
 	@$(COMPILE) pyproject.toml --extra cpu --group dev -c requirements/cpu.txt -o requirements/dev.txt
 	@$(COMPILE) --group cluster -c requirements/cpu.txt -o requirements/cluster.txt
+	@$(COMPILE) --group template -c requirements/cpu.txt -o requirements/template.txt
 	@$(COMPILE) --group jax -c requirements/cpu.txt -o requirements/jax.txt
 	@printf '%s\n' cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton >requirements/.no-cuda
 	@[ ! -f requirements/torch.txt ] || sed '/^torch==.*+cpu/,$$d' requirements/torch.txt >requirements/.torch
@@ -171,6 +196,10 @@ $(VENV)/.train: $(VENV)/.uv requirements/build.txt requirements/cpu.txt pyprojec
 $(VENV)/.dev: $(VENV)/.train requirements/dev.txt
 	@echo "Installing what the tests need (once)"
 	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.template: $(VENV)/.train requirements/template.txt
+	@$(INSTALL) -r requirements/template.txt
 	@touch $@
 
 $(VENV)/.backends: $(VENV)/.dev requirements/jax.txt requirements/torch.txt

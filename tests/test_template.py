@@ -1,0 +1,199 @@
+"""This project as the skeleton of another one: what a copy gets, what an update brings and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import OUTSIDE, ROOT
+
+TOOLS = Path(sys.executable).parent
+GIT = {
+    "GIT_AUTHOR_NAME": "a",
+    "GIT_AUTHOR_EMAIL": "a@b",
+    "GIT_COMMITTER_NAME": "a",
+    "GIT_COMMITTER_EMAIL": "a@b",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+}
+EXAMPLES = {"none": ("mine", "net"), "tabular": ("wine", "mlp"), "images": ("digits", "cnn")}
+
+
+def ran(*command: str | Path, cwd: Path, status: int = 0) -> str:
+    """What a command says; it has to end with `status`."""
+    done = subprocess.run(command, cwd=cwd, env={**OUTSIDE, **GIT, "BIN": str(TOOLS)}, capture_output=True, text=True)
+    assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def committed(folder: Path, message: str, tag: str | None = None) -> None:
+    ran("git", "add", "--all", cwd=folder)
+    ran("git", "commit", "--quiet", "--message", message, cwd=folder)
+    if tag:
+        ran("git", "tag", tag, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as it stands here, as a repository of its own with one version: v1.0.0."""
+    folder = tmp_path_factory.mktemp("template") / "seedbed"
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, names.split("\0")):
+        if os.path.lexists(ROOT / name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+    ran("git", "init", "--quiet", cwd=folder)
+    committed(folder, "one", "v1.0.0")
+    return folder
+
+
+def new(released: Path, folder: Path, *words: str) -> Path:
+    ran(released / ".ci" / "new", folder, "--defaults", *words, cwd=released)
+    return folder
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp_path: Path) -> None:
+    copy = new(released, tmp_path / "Image Search", "--data", f"example={example}", "--data", "licence=MIT", "--data", "holder=Us", "--data",
+               'description=Finds "pictures"')  # fmt: skip
+    project = tomllib.loads((copy / "pyproject.toml").read_text())
+    assert project["project"]["name"] == "image-search"
+    assert project["project"]["description"] == 'Finds "pictures"'
+    assert project["tool"]["importlinter"]["root_packages"] == ["seedbed", "image_search"]
+    compose = yaml.safe_load((copy / "docker" / "compose.yaml").read_text())
+    assert compose["name"] == compose["networks"]["seedbed"]["name"] == "image-search"
+    assert compose["services"]["train"]["image"].startswith("image-search:")
+    assert yaml.safe_load((copy / "conf" / "tracking" / "local.yaml").read_text())["experiment"] == "image-search"
+    chosen = {
+        key: value
+        for line in yaml.safe_load((copy / "conf" / "train.yaml").read_text())["defaults"]
+        if isinstance(line, dict)
+        for key, value in line.items()
+    }
+    assert (chosen["data"], chosen["model"], chosen["experiment"]) == (*EXAMPLES[example], None)
+    assert "Us" in (copy / "LICENSE").read_text()
+    own = [
+        file for file in copy.rglob("*") if file.is_file() and not {".git", "seedbed", "requirements"} & set(file.relative_to(copy).parts)
+    ]
+    assert not [file for file in own if file.is_symlink()]
+    for file in own:  # no trace of the example, of what isn't copied, or of an answer that was not filled in
+        if file.suffix in (".py", ".yaml", ".toml", ".json"):
+            traces = re.findall(r"\bexample\.(?:data|models|tables|pictures|tutorial)|src/example|adam_2017|\[= |\[% ", file.read_text())
+            assert not traces, (file, traces)
+    assert (copy / "src" / "seedbed" / "cli.py").read_bytes() == (released / "src" / "seedbed" / "cli.py").read_bytes()
+    assert os.access(copy / "docker" / "run", os.X_OK)
+    assert ran("git", "log", "--format=%s", cwd=copy).split("\n")[0] == "Begin from the seedbed template"
+    assert ran("git", "status", "--porcelain", cwd=copy) == ""
+    ran(TOOLS / "ruff", "check", ".", cwd=copy)
+    ran(TOOLS / "ruff", "format", "--check", ".", cwd=copy)
+    targets = ran("make", cwd=copy)
+    assert "make train" in targets
+    assert "make template-update" in targets
+    assert not re.search(r"make (new|tutorial|legacy|bench) ", targets)
+
+
+def test_a_copy_trains(released: Path, tmp_path: Path) -> None:
+    """In this environment; with one of its own by hand (`make train` in a copy)."""
+    copy = new(released, tmp_path / "churn", "--data", "example=none")
+    command = [sys.executable, "-P", "-m", "seedbed", "train", "experiment=quick", "--json"]
+    done = subprocess.run(command, env={**OUTSIDE, "PYTHONPATH": str(copy / "src")}, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = Path(json.loads(done.stdout.splitlines()[-1])["record"])
+    assert record.is_relative_to(copy)
+    assert "churn.data" in json.loads((record / "record.json").read_text())["inputs"]["code"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_copy_passes_its_tests(example: str, released: Path, tmp_path: Path) -> None:
+    copy = new(released, tmp_path / "churn", "--data", f"example={example}")
+    tests = [sys.executable, "-m", "pytest", "-n", "0", "-m", "not slow and not image"]
+    done = subprocess.run(tests, env={**OUTSIDE, "PYTHONPATH": str(copy / "src")}, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text, file
+    file.write_text(text.replace(old, new))
+
+
+def test_an_update_brings_machinery_and_leaves_what_is_the_users(released: Path, tmp_path: Path) -> None:
+    """Two versions on: new machinery, and not a line of the user's lost; where both changed a line, a conflict as git shows it."""
+    template = tmp_path / "template"
+    shutil.copytree(released, template, symlinks=True)
+    copy = new(template, tmp_path / "churn", "--data", "example=tabular")
+    assert "The machinery is the template's, version v1.0.0." in ran(copy / ".ci" / "template-check", cwd=copy)
+
+    edit(copy / "src" / "churn" / "data.py", "bunch = load_wine()", "bunch = load_wine()  # mine")
+    edit(copy / "conf" / "train.yaml", "seeds: default", "seeds: default  # mine")
+    edit(copy / "requirements" / "cpu.txt", "keras==", "# mine\nkeras==")
+    edit(copy / "pyproject.toml", '  "pandas>=2.3",', '  "pandas>=2.3",\n  "mine>=1",')
+    edit(copy / "Makefile", "## this list", "## my list")
+    (copy / "conf" / "model" / "deep.yaml").write_text("_target_: churn.models.mlp\nhidden: [9, 9, 9]\n")
+    committed(copy, "mine")
+
+    for version, old in (("v1.1.0", ""), ("v1.2.0", "v1.1.0")):
+        edit(template / "src" / "seedbed" / "__init__.py", f'__version__ = "{old or "0.1.0"}"', f'__version__ = "{version}"')
+        edit(
+            template / "template" / "src" / "[= package =]" / "data.py.jinja",
+            "    bunch = load_wine()",
+            f"    # {version}\n    bunch = load_wine()",
+        )
+        edit(template / "requirements" / "cpu.txt", "pandas==", f"# {version}\npandas==")
+        edit(template / "pyproject.toml", '  "rich>=14",', f'  "rich>=14",  # {version}' if not old else '  "rich>=14",')
+        committed(template, version, version)
+        ran(TOOLS / "copier", "update", "--skip-answered", "--defaults", "--quiet", cwd=copy)
+        assert f'__version__ = "{version}"' in (copy / "src" / "seedbed" / "__init__.py").read_text()
+        assert "UU" not in ran("git", "status", "--porcelain", cwd=copy)
+        committed(copy, f"update to {version}")
+    assert "load_wine()  # mine" in (copy / "src" / "churn" / "data.py").read_text()
+    assert "v1." not in (copy / "src" / "churn" / "data.py").read_text()
+    assert "seeds: default  # mine" in (copy / "conf" / "train.yaml").read_text()
+    assert "# mine\nkeras==" in (copy / "requirements" / "cpu.txt").read_text()
+    assert "# v1." not in (copy / "requirements" / "cpu.txt").read_text()
+    assert '"mine>=1"' in (copy / "pyproject.toml").read_text()
+    assert '"rich>=14",  # v1.1.0' in (copy / "pyproject.toml").read_text()
+    assert "## my list" in (copy / "Makefile").read_text()
+    assert (copy / "conf" / "model" / "deep.yaml").is_file()
+
+    drift = ran(copy / ".ci" / "template-check", cwd=copy, status=1)
+    assert "changed  Makefile" in drift
+    assert "src/seedbed" not in drift
+    edit(copy / "src" / "seedbed" / "cli.py", "def main(", "def main(  # mine\n    ")
+    (copy / "src" / "seedbed" / "mine.py").write_text("")
+    (copy / "docker" / "pin").unlink()
+    drift = ran(copy / ".ci" / "template-check", cwd=copy, status=1)
+    for line in ("changed  src/seedbed/cli.py", "added    src/seedbed/mine.py", "missing  docker/pin"):
+        assert line in drift
+    ran("git", "checkout", "--", ".", cwd=copy)
+    ran("git", "clean", "-fdq", cwd=copy)
+
+    edit(template / "Makefile", "## this list", "## the list")
+    committed(template, "a line that the user has changed, too", "v1.3.0")
+    ran(TOOLS / "copier", "update", "--skip-answered", "--defaults", "--quiet", cwd=copy)
+    assert re.search(r"<{7}.*\n.*## my list\n={7}\n.*## the list\n>{7}", (copy / "Makefile").read_text())
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--data", "project=My Project"], "My Project is not accepted. Accepted: small letters, digits and hyphens"),
+    (["--data", "package=seedbed"], "seedbed is taken."),
+])  # fmt: skip
+def test_names_that_can_not_be_had(words: list[str], message: str, released: Path, tmp_path: Path) -> None:
+    said = " ".join(ran(released / ".ci" / "new", tmp_path / "churn", "--defaults", *words, cwd=released, status=1).split())
+    assert message in said
+    assert not (tmp_path / "churn" / "src").exists()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(released: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    assert "is there already, and isn't empty" in ran(released / ".ci" / "new", tmp_path, cwd=released, status=2)
