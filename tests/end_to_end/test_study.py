@@ -78,7 +78,7 @@ def model(spec, seed):
 
 
 @pytest.mark.parametrize(("how", "says"), [
-    ("raise", "this model can't be built"), ("kill", "SIGKILL"), pytest.param("exit", "exit status 3", marks=pytest.mark.slow), pytest.param("nan", "loss is", marks=pytest.mark.slow),
+    ("raise", "this model can't be built"), pytest.param("kill", "SIGKILL", marks=pytest.mark.slow), pytest.param("exit", "exit status 3", marks=pytest.mark.slow), pytest.param("nan", "loss is", marks=pytest.mark.slow),
     pytest.param("data", "no data under seed 2", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_failed_seed_neither_stops_nor_poisons_the_study(
@@ -263,6 +263,7 @@ def test_variance_names_the_stream_that_matters(seedbed: Callable[..., Any], tmp
     assert one.json["reused"] is True  # what the held streams are held at is a run of its own
 
 
+@pytest.mark.slow
 def test_off_shows_how_results_vary(seedbed: Callable[..., Any]) -> None:
     first = seedbed("repeat", "determinism=off", "study.n=2", "training.epochs=3", "--json")
     second = seedbed("repeat", "determinism=off", "study.n=2", "training.epochs=3", "--json")

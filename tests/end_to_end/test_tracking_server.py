@@ -261,6 +261,7 @@ def test_a_study_on_another_machine_computes_only_what_no_machine_has(server: Se
     assert (third.json["trained"], third.json["digests"]) == (1, first.json["digests"])
 
 
+@pytest.mark.slow
 def test_a_study_whose_server_is_down_is_complete_and_sync_sends_it(server: Server, seedbed: Any, tmp_path: Path) -> None:
     server.kill()
     words = [
