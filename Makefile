@@ -18,7 +18,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow image-test new template-update template-check lint bench jax torch cluster lock lock-check clean
+.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow image-test new template-update template-check lint bench jax torch cluster lock lock-check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^ifneq .*wildcard/ {path = $$0; sub(/.*wildcard /, "", path); sub(/\).*/, "", path); hidden = system("[ -e \"" path "\" ]")} \
@@ -35,6 +35,9 @@ compare: $(VENV)/.train  ## is A better than B? make compare ARGS="'model=mlp' '
 
 variance: $(VENV)/.train  ## which source of randomness makes results differ? make variance ARGS="experiment=digits_cnn"
 	@$(BIN)/seedbed variance $(ARGS)
+
+report: $(VENV)/.train  ## a study as one HTML file, to open, print or send: make report ARGS="STUDY" (its name or the beginning)
+	@$(BIN)/seedbed report $(ARGS)
 
 ifneq ($(wildcard src/example/tutorial),)
 tutorial: $(VENV)/.train  ## the tutorial of 2017, nine years later, on one page: make tutorial ARGS="theano_2017"

@@ -23,6 +23,7 @@ VERBS = {
     "repeat": "train over many seeds and say how good the result is, and how sure that is (KEY=VALUE as for train; study.n=30)",
     "compare": "is A better than B? the same seeds for each, paired: compare A B … [-- KEY=VALUE …]",
     "variance": "which source of randomness makes results differ? one stream varied at a time (KEY=VALUE as for train)",
+    "report": "a study as one HTML file that opens without a server and prints well: report STUDY",
     "verify": "does the result hold? the same run in fresh processes under perturbation, compared bit by bit",
     "replay": "train a record again (a path, a key, or an MLflow run id) and compare: replay RUN",
     "diff": "what differs between two records, inputs first: diff A B",
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
 
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": train, "sync": sync, "doctor": doctor,
-        "repeat": studies.repeat, "compare": studies.compare, "variance": studies.variance,
+        "repeat": studies.repeat, "compare": studies.compare, "variance": studies.variance, "report": studies.report,
         "verify": proofs.verify, "replay": proofs.replay, "diff": proofs.diff, "diagnose": proofs.diagnose, "audit": proofs.audit,
     }  # fmt: skip
     try:

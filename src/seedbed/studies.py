@@ -1,7 +1,8 @@
-"""The commands over many runs: `repeat`, `compare`, `variance`. Parse, call the wing `study`, print."""
+"""The commands over many runs: `repeat`, `compare`, `variance`, `report`. Parse, call the wing `study`, print."""
 
 from __future__ import annotations
 
+import argparse
 import copy
 import importlib
 import json
@@ -93,6 +94,33 @@ def variance(argv: list[str]) -> int:
         found = _concluded(asked, hydra, lambda results: varying.split(results, config, argv), varying.write)
     _print(found, varying.as_json if as_json else None, "variance")
     return 0 if found.complete else 1
+
+
+def report(argv: list[str]) -> int:
+    """`seedbed report`: a study as one HTML file."""
+    parser = argparse.ArgumentParser("seedbed report", description="a study as one HTML file that opens without a server and prints well")
+    parser.add_argument(
+        "study", nargs="?", metavar="STUDY", help="its folder, the folder's name under runs/studies, or a beginning of that"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it (report.html in the study's own folder)")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="the folder of records")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    from seedbed.run import config as configs
+    from seedbed.study import folder, page
+
+    if options.runs and not options.runs.is_dir():
+        raise Refused(f"--runs {options.runs}: there is no such folder.")
+    path = folder.found(options.study, options.runs or Path(configs.composed().runs))
+    kept = folder.read(path, options.runs)
+    out = options.out or path / "report.html"
+    page.write(kept, out)
+    if options.json:
+        print(json.dumps({"study": str(path), "report": str(out.absolute()), "missing": page.missing(kept)}), flush=True)
+        return 0
+    rows = [("study", path.name), ("report", str(out.absolute())), *(("without", line) for line in page.missing(kept))]
+    printed.lines([*rows, ("next", "open it in a browser, print it or send it: it needs no other file")])
+    return 0
 
 
 def _concluded(

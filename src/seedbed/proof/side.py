@@ -101,7 +101,14 @@ def read(folder: Path) -> Side:
 
 
 def _bytes(path: Path, optional: bool = False) -> bytes | None:
-    """A plain file's contents; a link, a pipe or a device in a record is refused before it is opened for reading."""
+    return plain(path, claims.FILES[path.name], optional)
+
+
+def plain(path: Path, largest: int, optional: bool = False) -> bytes | None:
+    """A plain file's contents; a link, a pipe or a device in a record is refused before it is opened for reading. largest: in bytes.
+
+    None: there is no such file, and it is optional. Raises Refused.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -114,7 +121,6 @@ def _bytes(path: Path, optional: bool = False) -> bytes | None:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise Refused(f"{path} is no plain file, and a record holds plain files alone.")
-        largest = claims.FILES[path.name]
         content = file.read(largest + 1)
         if len(content) > largest:
             raise Refused(f"{path} is larger than a record's: more than {largest:,} bytes.")

@@ -145,13 +145,15 @@ def compared(results: Mapping[str, Result], config: DictConfig, words: Sequence[
     (path / "seeds").mkdir(parents=True, exist_ok=True)
     level = str(config.determinism.level)
     content = {"format": 1, "id": id, "study": id, "name": f"compare {' / '.join(names)}", "vary": None, "overrides": list(words),
-               "level": level, "verb": "compare"}  # fmt: skip
+               "level": level, "verb": "compare",
+               "parts": {name: result.study.path.name for name, result in results.items()}}  # fmt: skip
     write_atomically(path / "study.json", json.dumps(content, indent=1))
     facts = {
         "sentence": comparison.sentence,
         "finished": len(common),
         "asked": len(common) + missing,
         "experiment": config.tracking.experiment,
+        "seeds": common,
     }
     write_atomically(path / "report.json", json.dumps(facts))
     return comparison

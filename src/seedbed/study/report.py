@@ -127,7 +127,8 @@ def write(result: Result, said: str, found: Mapping[str, Summary], experiment: s
 
 def _write(result: Result, said: str, found: Mapping[str, Summary], experiment: str) -> None:
     folder = result.study.path
-    facts = {"sentence": said, "finished": len(result.records), "asked": len(result.study.masters), "experiment": experiment}
+    facts = {"sentence": said, "finished": len(result.records), "asked": len(result.study.masters), "experiment": experiment,
+             "seeds": list(result.study.masters)}  # fmt: skip
     write_atomically(folder / "report.json", json.dumps(facts))
     write_atomically(folder / "summary.md", markdown(result, said, found))
     if not found:

@@ -81,10 +81,12 @@ def split(results: Mapping[str | None, Result], config: DictConfig, words: Seque
         complete,
     )
     content = {"format": 1, "id": id, "study": id, "name": f"variance {whole.study.name}", "vary": "one by one", "overrides": list(words),
-               "level": str(config.determinism.level), "verb": "variance"}  # fmt: skip
+               "level": str(config.determinism.level), "verb": "variance",
+               "parts": {name or "all": result.study.path.name for name, result in results.items()}}  # fmt: skip
     write_atomically(path / "study.json", json.dumps(content, indent=1))
     finished, asked = (sum(len(getattr(r, "records" if name == "f" else "failures")) for r in results.values()) for name in "fa")
-    facts = {"sentence": found.sentence, "finished": finished, "asked": finished + asked, "experiment": config.tracking.experiment}
+    facts = {"sentence": found.sentence, "finished": finished, "asked": finished + asked, "experiment": config.tracking.experiment,
+             "seeds": list(whole.study.masters), "metric": metric}  # fmt: skip
     write_atomically(path / "report.json", json.dumps(facts))
     return found
 
