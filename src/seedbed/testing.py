@@ -12,10 +12,28 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
-from seedbed.contract import BROKEN, PHASES, SKIPPED, Limits, asking
+from seedbed.contract import BROKEN, ENTROPY, PHASES, SKIPPED, Limits, asking
+
+if TYPE_CHECKING:
+    from seedbed.run.data import DataSet
+
+
+def data(config: str | Sequence[str]) -> DataSet:
+    """What the data function of a config gives, checked as a run checks it: the parts as they are before any is split off.
+
+    config: what follows `seedbed train`, as in `ModelContract`. Raises Refused for what a run would refuse.
+    """
+    from seedbed.run import config as configs
+    from seedbed.run import data as data_sets
+    from seedbed.run import targets, training
+
+    composed = configs.composed(*asking.words_of(config))
+    seeds, call = training.resolved_seeds(composed, ENTROPY), targets.target(composed.data.source, "data.source")
+    return data_sets.load(lambda: targets.called(call, "data.source", seeds=dict(seeds)), seeds, lambda: None)
 
 
 class ModelContract:

@@ -150,6 +150,7 @@ def results(kept: Kept) -> list[Table]:
     part = PART.get(kept.verb, [])
     if kept.sides:
         metrics = list(dict.fromkeys(name for _, side in kept.sides for name in side.content.get("metrics") or {}))
+        metrics.sort(key=lambda name: (not name.startswith("test_"), not name.startswith("validation_")))
         rows = [
             [*_part(kept, run), str(run.master), *(_metric(side, name) for name in metrics), str(len(side.history)),
              side.digests.get("run", "")[:16], side.key[:12]]
