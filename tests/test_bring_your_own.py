@@ -85,7 +85,7 @@ CHAPTERS = ("A table with text and numbers", "Pictures in folders")
 
 
 def test_the_table_trains_as_the_page_says(project: Path) -> None:
-    assert len(follow(CHAPTERS[0], project, ("python customers.py", "make train"))) == 2
+    assert len(follow(CHAPTERS[0], project, ("python customers.py", 'make train ARGS="data=churn model=churn"'))) == 2
     assert len(list(project.glob("runs/*/record.json"))) == 1
 
 
@@ -110,6 +110,7 @@ def test_the_page_s_files_are_what_new_writes_first() -> None:
 
 def test_the_page_s_code_is_as_ruff_wants_it(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "src" / "seedbed").mkdir(parents=True)  # so that ruff knows whose package it is
     for chapter in CHAPTERS:
         for name, text in blocks(chapter):
             if name.endswith(".py"):

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from conftest import OUTSIDE
 
+from seedbed import Refused
 from seedbed.contract import BROKEN, HOLDS, PHASES, SKIPPED, Finding, Limits
 from seedbed.contract.asking import Asked, words_of
 from seedbed.contract.work import Order, measure
+from seedbed.testing import data
 
 FAULTY = '''
 import os
@@ -567,6 +569,14 @@ def test_where_no_bits_are_promised_none_are_asked_for(tmp_path: Path) -> None:
         phase: SKIPPED if phase in ("resume", "repeat") else HOLDS for phase in PHASES
     }
     assert "determinism=seeded doesn't promise" in asked.finding("repeat").message
+
+
+def test_data_are_those_of_a_run_checked_as_it_would() -> None:
+    x, y = data("data=digits").train
+    assert (x.shape, x.dtype.name, y.shape) == ((1797, 8, 8, 1), "float32", (1797,))
+    assert data(["data=sequence", "data.source.length=5"]).train[0].shape == (4, 1)
+    with pytest.raises(Refused, match=r"Values are missing: say data\.source\.path="):
+        data("data=csv")
 
 
 def test_words() -> None:
