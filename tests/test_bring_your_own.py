@@ -56,6 +56,7 @@ def project(tmp_path: Path) -> Path:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "local"))
         else:
             shutil.copy(source, target)
+    (tmp_path / "tests" / "example").mkdir()
     return tmp_path
 
 

@@ -20,7 +20,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("src", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "local"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "example").mkdir(parents=True)  # as here, where tests mirror src
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
     monkeypatch.setenv("SEEDBED_ROOT", str(tmp_path))
     return tmp_path
@@ -52,15 +52,15 @@ def test_what_is_written_and_said(bare: Path, capsys: pytest.CaptureFixture[str]
     before = files(bare)
     assert cli.main(["new", "data", "wine_list"]) == 0
     said = capsys.readouterr().out
-    assert files(bare) - before == {"src/churn/data_wine_list.py", "conf/data/wine_list.yaml", "tests/churn/test_data_wine_list.py"}
+    assert files(bare) - before == {"src/churn/data_wine_list.py", "conf/data/wine_list.yaml", "tests/test_data_wine_list.py"}
     assert all(name in said for name in files(bare) - before)
     assert 'make train ARGS="data=wine_list"' in said
     before = files(bare)
     assert cli.main(["new", "model", "wine_list"]) == 0
     said = capsys.readouterr().out
-    assert files(bare) - before == {"src/churn/model_wine_list.py", "conf/model/wine_list.yaml", "tests/churn/test_model_wine_list.py"}
+    assert files(bare) - before == {"src/churn/model_wine_list.py", "conf/model/wine_list.yaml", "tests/test_model_wine_list.py"}
     assert 'make train ARGS="model=wine_list data=wine_list"' in said  # the data of that name are there
-    test = (bare / "tests/churn/test_model_wine_list.py").read_text()
+    test = (bare / "tests/test_model_wine_list.py").read_text()
     assert 'class TestWineList(ModelContract):\n    config = "model=wine_list data=wine_list"' in test
     for kind in ("data", "model"):
         text = (bare / f"conf/{kind}/wine_list.yaml").read_text()
@@ -70,7 +70,7 @@ def test_what_is_written_and_said(bare: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_model_without_data_of_its_name_is_tested_on_the_default(bare: Path) -> None:
     assert cli.main(["new", "model", "net"]) == 0
-    assert 'config = "model=net"' in (bare / "tests/churn/test_model_net.py").read_text()
+    assert 'config = "model=net"' in (bare / "tests/test_model_net.py").read_text()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_name_that_can_t_be(kind: str, name: str, bare: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("kind", ["data", "model"])
-@pytest.mark.parametrize("there", ["src/churn/{kind}_mine.py", "conf/{kind}/mine.yaml", "tests/churn/test_{kind}_mine.py"])
+@pytest.mark.parametrize("there", ["src/churn/{kind}_mine.py", "conf/{kind}/mine.yaml", "tests/test_{kind}_mine.py"])
 def test_nothing_is_written_over(kind: str, there: str, bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = bare / there.format(kind=kind)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ test_split: 0.2
 epochs: 20
 batch_size: 32                    # null: all examples in one batch
 """,
-    "tests/$package/test_data_$name.py": '''\
+    "$tests/test_data_$name.py": '''\
 """The data set `$name`: what its function gives, checked as a run checks it."""
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _target_: $package.model_$name.$name
 width: 32
 dropout: 0.0
 """,
-    "tests/$package/test_model_$name.py": '''\
+    "$tests/test_model_$name.py": '''\
 """The model `$name`, phase by phase: initialisation, forward, loss, gradient, update, resume, save and load, repeat."""
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def new(argv: list[str]) -> int:
     kind, name, package = options.kind, checked(options.name), package_of(root, options.package)
     data = f" data={name}" if kind == "model" and (root / "conf" / "data" / f"{name}.yaml").exists() else ""
     title = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
-    values = {"name": name, "package": package, "title": title, "data": data}
+    tests = f"tests/{package}" if (root / "tests" / package).is_dir() else "tests"
+    values = {"tests": tests, "name": name, "package": package, "title": title, "data": data}
     files = {Template(path).substitute(values): Template(text).substitute(values) for path, text in KINDS[kind].items()}
     write(root, files)
     names, test = list(files), next(path for path in files if path.startswith("tests/"))

@@ -96,7 +96,7 @@ def html(kept: Kept) -> str:
         loader=templates, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     finished, asked = kept.facts["finished"], kept.facts["asked"]
-    page = environment.get_template("page.html.jinja").render(
+    page = environment.get_template("page.html").render(
         kept=kept, kind=KINDS[kept.verb].format(asked=asked), promise=PROMISES.get(kept.level, ""), reading=READING[kept.verb],
         finished=finished, asked=asked, pictures=pictures, commands=commands(kept),
         summary=[*origin.differences(kept), *tables.summary(kept)], results=tables.results(kept),
