@@ -18,7 +18,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow image-test new template-update template-check lint bench jax torch cluster lock lock-check clean
+.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow image-test new lint bench jax torch cluster lock lock-check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^ifneq .*wildcard/ {path = $$0; sub(/.*wildcard /, "", path); sub(/\).*/, "", path); hidden = system("[ -e \"" path "\" ]")} \
@@ -101,6 +101,7 @@ new: $(VENV)/.template  ## a project of your own, with this machinery: make new 
 endif
 
 ifneq ($(wildcard .copier-answers.yml),)
+.PHONY: template-update template-check
 template-update: $(VENV)/.template  ## new machinery from the template; your code, configs and lock stay (conflicts as git shows them)
 	@$(BIN)/copier update --skip-answered --defaults $(ARGS)
 
