@@ -18,7 +18,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow image-test lint bench jax torch cluster lock lock-check clean
+.PHONY: help train repeat compare variance tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test lint bench jax torch cluster lock lock-check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,10 +87,21 @@ legacy:  ## the 2017 tutorial's program on the software of its day, beside what 
 	@docker/legacy/run $(ARGS)
 
 test: $(VENV)/.backends  ## the tests: make test ARGS="-k seeds"
-	@$(BIN)/python -m pytest -m "not slow and not image" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not image and not emulation" $(ARGS)
 
 test-slow: $(VENV)/.backends  ## more cases of what the tests show, which don't fit into half an hour of CI
-	@$(BIN)/python -m pytest -m "slow and not image" $(ARGS)
+	@$(BIN)/python -m pytest -m "slow and not image and not emulation" $(ARGS)
+
+portable-test: $(VENV)/.dev  ## determinism=portable: the same bits on emulated CPUs, fewer cores, masked features (an hour; ARGS="-k cnn")
+	@$(BIN)/python tests/portable/emulation.py || true
+	@$(BIN)/python -m pytest -m emulation -n 0 -rs -s $(ARGS)
+
+portable-table: $(VENV)/.dev  ## measure anew which operations have portable bits: src/seedbed/run/portable.json, docs/portable.md
+	@$(BIN)/python tests/portable/emulation.py
+	@$(BIN)/python tests/portable/operations.py $(ARGS)
+
+emulation: $(VENV)/.dev  ## install QEMU, for --against-cpu (root on Debian)
+	@$(BIN)/python tests/portable/emulation.py
 
 image-test: $(VENV)/.dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 10 GB)
 	@$(BIN)/python -m pytest -m "image and not slow" -n 0 -rs $(ARGS)
