@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,9 +39,10 @@ HOLDS = frozenset({
     "TensorListPushBack", "TensorListPopBack", "TensorListElementShape", "TensorListLength", "TensorListResize", "TensorListGather",
     "TensorListScatterV2", "TensorListConcatV2", "TensorListSplit", "ZerosLike", "OnesLike", "Fill", "EnsureShape", "Assert",
     "Shape", "ShapeN", "Size", "Rank",
-    # what feeds a pipeline: the functions in it are looked into by themselves
-    "IteratorGetNext", "IteratorGetNextAsOptional", "OptionalGetValue", "OptionalFromValue", "ReduceDataset",
 })  # fmt: skip
+
+# What a pipeline is made of: it moves batches, and the functions in it are looked into by themselves.
+PIPELINE = re.compile(r"^(Iterator|Optional|MakeIterator|AnonymousIterator|ReduceDataset|Dataset)|Dataset(V\d)?$")
 
 # Their results have no floating-point numbers, and are computed from some on the way, or by code out of sight.
 NOT_BY_DTYPE = ("Decode", "PyFunc", "EagerPyFunc", "PyFuncStateless", "XlaLaunch", "NumpyFunction")
@@ -51,6 +54,7 @@ OURS = "seedbed_looks"
 
 _MET: dict[tuple[str, str], None] = {}  # (operation, floating dtype or "") that Python executed or put into a graph
 _WATCHING: list[Any] = []
+_OWN: list[None] = []  # an item while seedbed's own pipelines are made
 _CACHES: list[list[list[int]]] = []  # what Eigen had been told before
 
 
@@ -159,6 +163,24 @@ def _watch() -> None:
         _WATCHING.append(_see)
 
 
+def watch_thread() -> None:
+    """Watch what this thread executes, too, where the level is `portable`: TensorFlow asks for that thread by thread."""
+    if _WATCHING:
+        from tensorflow.python.framework import op_callbacks
+
+        op_callbacks.add_op_callback(_see)
+
+
+@contextmanager
+def own() -> Iterator[None]:
+    """Meanwhile operations aren't looked at: for seedbed's own Python code in a pipeline, which moves and orders."""
+    _OWN.append(None)
+    try:
+        yield
+    finally:
+        _OWN.pop()
+
+
 def _unwatch() -> None:
     if _WATCHING:
         from tensorflow.python.framework import op_callbacks
@@ -169,7 +191,7 @@ def _unwatch() -> None:
 
 def _see(op_type: Any, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None) -> None:
     name = op_type.decode() if isinstance(op_type, bytes) else str(op_type)
-    if OURS in str(op_name):
+    if OURS in str(op_name) or _OWN:
         return
     dtypes = {getattr(getattr(tensor, "dtype", None), "name", "") for tensor in (*inputs, *outputs)}
     for dtype in (dtypes & set(FLOATS)) or {""}:
@@ -194,7 +216,7 @@ def unproven(met: Iterable[tuple[str, str]]) -> list[str]:
     proven, refused, found = table()["operations"], table()["refused"], {}
     for name, dtype in met:
         plain = name.removeprefix("_Mkl")
-        if name.startswith("__") or plain in HOLDS or (not dtype and not plain.startswith(NOT_BY_DTYPE)):
+        if name.startswith("__") or plain in HOLDS or PIPELINE.search(plain) or (not dtype and not plain.startswith(NOT_BY_DTYPE)):
             continue
         if dtype not in proven.get(plain, ()):
             found[plain, dtype] = refused.get(plain, {}).get(dtype, "not measured")
