@@ -15,6 +15,7 @@ Machines are shared and noisy, so both sides take turns and medians are compared
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -288,7 +289,7 @@ def portable(runs: Path, options: argparse.Namespace) -> None:
                                  "training.engine=fit")  # fmt: skip
                 rows = [json.loads(line)["time"] for line in (Path(str(record["record"])) / "history.jsonl").read_text().splitlines()]
                 # the fastest epoch: other work on the machine adds to each, and nothing takes away
-                seconds.append(min(after - before for before, after in zip(rows[1:-1], rows[2:], strict=True)))
+                seconds.append(min(after - before for before, after in itertools.pairwise(rows[1:])))
         ratios = [ours / theirs for ours, theirs in zip(found["portable"], found["strict"], strict=True)]
         single = "  ".join(f"{ratio:.2f}" for ratio in ratios)
         print(f"h  {model:12} a step at portable / strict {min(found['portable']) / min(found['strict']):5.2f}   goal at most 1.40   (rounds: {single})",

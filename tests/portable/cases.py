@@ -83,6 +83,7 @@ def cases() -> Iterator[Case]:
         metrics,
         images,
         algebra,
+        raw,
     ):
         for name, function in part():
             yield f"{part.__name__}: {name}", function
@@ -472,6 +473,25 @@ def images() -> Iterator[Case]:
             fill_value=0.0,
         ),
     )
+
+
+def raw() -> Iterator[Case]:
+    """Operations that TensorFlow's own functions put into a graph, and those that run/exact.py keeps out of it."""
+    for dtype in ("float32", "float64"):
+        x, y = numbers(20, 33, low=0.1, high=3.0, dtype=dtype), numbers(20, 33, dtype=dtype)
+        for name in ("Rsqrt", "Reciprocal", "Inv", "Sqrt", "Erfc", "Softmax", "Sigmoid", "Tanh"):
+            of = "logits" if name == "Softmax" else "x"
+            yield f"{name} {dtype}", lambda name=name, of=of, x=x: getattr(tf.raw_ops, name)(**{of: x})
+        for name in ("RsqrtGrad", "SqrtGrad", "ReciprocalGrad", "SigmoidGrad", "TanhGrad"):
+            yield f"{name} {dtype}", lambda name=name, x=x, y=y: getattr(tf.raw_ops, name)(y=x, dy=y)
+    picture, row = numbers(4, 6, 5, 16), numbers(16, low=0.5, high=2.0)
+    for training in (True, False):
+        given = {"x": picture, "scale": row, "offset": row, "is_training": training, "mean": row[:0] if training else row}
+        yield f"FusedBatchNormV3 {training}", lambda given=given: list(tf.raw_ops.FusedBatchNormV3(**given, variance=given["mean"]))[:5]
+    for channels, size, count, kernel in ((64, 56, 8, 3), (512, 14, 8, 3), (1024, 7, 8, 1), (300, 9, 16, 5)):
+        large, weights = numbers(1, size, size, channels), numbers(kernel, kernel, channels, count)
+        yield f"large convolution {channels} {size}", partial(derived, lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), large, weights)
+    yield "large product", partial(derived, tf.matmul, numbers(64, 2000), numbers(2000, 64))
 
 
 def algebra() -> Iterator[Case]:

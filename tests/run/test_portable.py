@@ -111,6 +111,34 @@ def test_exact_operations_are_the_operations(monkeypatch: pytest.MonkeyPatch) ->
     assert (tf.math.rsqrt, tf.math.reciprocal, tf.nn.gelu, tf.nn.batch_normalization) == before
 
 
+CONVOLUTION = """
+import ctypes, hashlib, sys
+import numpy as np, tensorflow as tf
+from seedbed.run import cache_sizes
+tf.config.threading.set_intra_op_parallelism_threads(1)
+r = np.random.default_rng(0)
+x, w = (tf.constant(r.standard_normal(shape).astype("float32")) for shape in ((1, 56, 56, 64), (3, 3, 64, 16)))
+if sys.argv[1] != "fixed":
+    (function,) = cache_sizes._addresses(cache_sizes.COMPUTING, cache_sizes.ONEDNN)
+    cpu = ctypes.CFUNCTYPE(ctypes.c_void_p)(function)()
+    (ctypes.c_uint32 * 10).from_address(cpu + cache_sizes.SIZES)[:2] = [int(sys.argv[1]), 2097152]
+if "fixed" in sys.argv:
+    cache_sizes.fix((32768, 262144, 2097152))
+print(hashlib.sha256(tf.nn.conv2d(x, w, 1, "SAME").numpy().tobytes()).hexdigest())
+"""
+
+
+def test_onednn_cuts_its_sums_by_the_sizes_of_caches_unless_it_knows_none() -> None:
+    """As below: CPUs with L1 caches of 48 KiB, of 8, of 8 with the sizes fixed, and this one with the sizes fixed."""
+    env = {**conftest.OUTSIDE, "TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    found = [
+        subprocess.run([sys.executable, "-c", CONVOLUTION, *words], env=env, capture_output=True, text=True, check=True).stdout
+        for words in (("49152",), ("8192",), ("8192", "fixed"), ("fixed",))
+    ]
+    assert found[0] != found[1]
+    assert found[2] == found[3]
+
+
 PRODUCT = """
 import hashlib, sys
 import numpy as np, tensorflow as tf

@@ -32,6 +32,8 @@ def _computed() -> Any:
         tf.raw_ops.Conv2DBackpropFilter(input=pictures, filter_sizes=kernel.shape, out_backprop=out, **sizes),
     )
     yield "its gradient by the input", tf.raw_ops.Conv2DBackpropInput(input_sizes=pictures.shape, filter=kernel, out_backprop=out, **sizes)
+    large, kernel = _numbers(1, 56, 56, 64), _numbers(3, 3, 64, 8)
+    yield "a convolution that is cut by the cache's size", tf.nn.conv2d(large, kernel, 1, "SAME")
     values = _numbers(31, 67)
     for function in (tf.exp, tf.tanh, tf.sigmoid, tf.math.erf, tf.math.rsqrt, tf.math.reciprocal, tf.nn.softmax, tf.nn.gelu):
         yield function.__name__, function(tf.abs(values) + 0.01 if "r" in function.__name__[:2] else values)

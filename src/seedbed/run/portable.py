@@ -28,7 +28,7 @@ BASELINE = ("cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3", "av
             "movbe", "xsave")  # fmt: skip
 
 # What the levels' switches are where a level doesn't name them: not a part of its key.
-DEFAULTS = {"graph_rewrites": True, "exact_operations": False, "cache_sizes": None}
+DEFAULTS: dict[str, Any] = {"graph_rewrites": True, "exact_operations": False, "cache_sizes": None}
 
 # Operations that hold, pass on or call, and compute nothing themselves; what they call is looked into, too.
 HOLDS = frozenset({
@@ -55,7 +55,7 @@ OURS = "seedbed_looks"
 _MET: dict[tuple[str, str], None] = {}  # (operation, floating dtype or "") that Python executed or put into a graph
 _WATCHING: list[Any] = []
 _OWN: list[None] = []  # an item while seedbed's own pipelines are made
-_CACHES: list[list[list[int]]] = []  # what Eigen had been told before
+_SIZES: list[int] = []  # the sizes of caches that are fixed
 
 
 @cache
@@ -127,13 +127,9 @@ def apply(level: Mapping[str, Any]) -> None:
     switches = {name: level.get(name, default) for name, default in DEFAULTS.items()}
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not switches["graph_rewrites"]})
     (exact.put if switches["exact_operations"] else exact.take_back)()
-    if switches["cache_sizes"]:
-        before = cache_sizes.fix(switches["cache_sizes"])
-        if not _CACHES:
-            _CACHES.append(before)
-    elif _CACHES:
-        cache_sizes.fix((0, 0, 0))
-        _CACHES.clear()
+    if (switches["cache_sizes"] or []) != _SIZES:
+        cache_sizes.fix(switches["cache_sizes"]) if switches["cache_sizes"] else cache_sizes.forget()
+        _SIZES[:] = switches["cache_sizes"] or []
     if level["level"] == "portable":
         _watch()
         _check_known(str(tf.__version__))
