@@ -488,7 +488,7 @@ def raw() -> Iterator[Case]:
     for training in (True, False):
         given = {"x": picture, "scale": row, "offset": row, "is_training": training, "mean": row[:0] if training else row}
         yield f"FusedBatchNormV3 {training}", lambda given=given: list(tf.raw_ops.FusedBatchNormV3(**given, variance=given["mean"]))[:5]
-    for channels, size, count, kernel in ((64, 56, 8, 3), (512, 14, 8, 3), (1024, 7, 8, 1), (300, 9, 16, 5)):
+    for channels, size, count, kernel in ((64, 56, 64, 3), (512, 14, 32, 3), (1024, 7, 8, 1), (300, 9, 16, 5)):
         large, weights = numbers(1, size, size, channels), numbers(kernel, kernel, channels, count)
         yield f"large convolution {channels} {size}", partial(derived, lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), large, weights)
     yield "large product", partial(derived, tf.matmul, numbers(64, 2000), numbers(2000, 64))

@@ -117,11 +117,11 @@ import numpy as np, tensorflow as tf
 from seedbed.run import cache_sizes
 tf.config.threading.set_intra_op_parallelism_threads(1)
 r = np.random.default_rng(0)
-x, w = (tf.constant(r.standard_normal(shape).astype("float32")) for shape in ((1, 56, 56, 64), (3, 3, 64, 16)))
+x, w = (tf.constant(r.standard_normal(shape).astype("float32")) for shape in ((1, 14, 14, 512), (3, 3, 512, 32)))
 if sys.argv[1] != "fixed":
     (function,) = cache_sizes._addresses(cache_sizes.COMPUTING, cache_sizes.ONEDNN)
     cpu = ctypes.CFUNCTYPE(ctypes.c_void_p)(function)()
-    (ctypes.c_uint32 * 10).from_address(cpu + cache_sizes.SIZES)[:2] = [int(sys.argv[1]), 2097152]
+    (ctypes.c_uint32 * 10).from_address(cpu + cache_sizes.SIZES)[:2] = [32768, int(sys.argv[1])]
 if "fixed" in sys.argv:
     cache_sizes.fix((32768, 262144, 2097152))
 print(hashlib.sha256(tf.nn.conv2d(x, w, 1, "SAME").numpy().tobytes()).hexdigest())
@@ -129,11 +129,11 @@ print(hashlib.sha256(tf.nn.conv2d(x, w, 1, "SAME").numpy().tobytes()).hexdigest(
 
 
 def test_onednn_cuts_its_sums_by_the_sizes_of_caches_unless_it_knows_none() -> None:
-    """As below: CPUs with L1 caches of 48 KiB, of 8, of 8 with the sizes fixed, and this one with the sizes fixed."""
+    """As below: CPUs with L2 caches of 2 MiB, of 128 KiB a core, of 128 with the sizes fixed, and this one with the sizes fixed."""
     env = {**conftest.OUTSIDE, "TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2", "TF_CPP_MIN_LOG_LEVEL": "3"}
     found = [
         subprocess.run([sys.executable, "-c", CONVOLUTION, *words], env=env, capture_output=True, text=True, check=True).stdout
-        for words in (("49152",), ("8192",), ("8192", "fixed"), ("fixed",))
+        for words in (("2097152",), ("131072",), ("131072", "fixed"), ("fixed",))
     ]
     assert found[0] != found[1]
     assert found[2] == found[3]
@@ -173,7 +173,7 @@ def test_a_known_answer_that_is_another_here_is_refused(monkeypatch: pytest.Monk
 def test_the_table_knows_what_training_is_made_of_and_refuses_what_differs() -> None:
     table = portable.table()
     assert {"MatMul", "Conv2D", "Conv2DBackpropFilter", "Softmax", "Exp", "Tanh", "RealDiv", "Sqrt", "Mean"} <= set(table["operations"])
-    assert len(table["cpus"]) >= 3
+    assert len(table["cpus"]) >= 2
     for name in ("Rsqrt", "Reciprocal", "Atan2"):  # what this level was made for
         assert "float32" in table["refused"].get(name, {}), name
         assert "float32" not in table["operations"].get(name, ())
@@ -227,12 +227,11 @@ def test_an_operation_of_the_data_function_is_refused_too(seedbed: Callable[...,
 
 
 def test_the_same_bits_by_fit_and_by_the_loop(seedbed: Callable[..., Done], tmp_path: Path) -> None:
-    words = ["determinism=portable", "data=digits", "model=transformer", "training.epochs=1"]
-    one = seedbed("train", *words, runs=tmp_path / "a").json
-    other = seedbed("train", *words, "training.engine=fit", "force=true", runs=tmp_path / "a").json
+    words = ["determinism=portable", "data=digits", "model=gru", "training.epochs=1"]
+    one = seedbed("train", *words, "--json", runs=tmp_path / "a").json
+    other = seedbed("train", *words, "training.engine=fit", "force=true", "--json", runs=tmp_path / "a").json
     assert one["status"] == other["status"] == "finished"
     assert one["digests"] == other["digests"]
-    assert one["key"] == other["key"]
     record = json.loads((tmp_path / "a" / one["key"] / "record.json").read_text())
     assert record["inputs"]["environment"]["cpu"] == {"baseline": "x86-64-v3"}
 

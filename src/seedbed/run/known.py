@@ -32,7 +32,7 @@ def _computed() -> Any:
         tf.raw_ops.Conv2DBackpropFilter(input=pictures, filter_sizes=kernel.shape, out_backprop=out, **sizes),
     )
     yield "its gradient by the input", tf.raw_ops.Conv2DBackpropInput(input_sizes=pictures.shape, filter=kernel, out_backprop=out, **sizes)
-    large, kernel = _numbers(1, 56, 56, 64), _numbers(3, 3, 64, 8)
+    large, kernel = _numbers(1, 14, 14, 512), _numbers(3, 3, 512, 32)
     yield "a convolution that is cut by the cache's size", tf.nn.conv2d(large, kernel, 1, "SAME")
     values = _numbers(31, 67)
     for function in (tf.exp, tf.tanh, tf.sigmoid, tf.math.erf, tf.math.rsqrt, tf.math.reciprocal, tf.nn.softmax, tf.nn.gelu):
