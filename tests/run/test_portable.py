@@ -226,46 +226,6 @@ def test_an_operation_of_the_data_function_is_refused_too(seedbed: Callable[...,
     assert "Atan2 (float32" in done.err
 
 
-@pytest.mark.parametrize(
-    ("expression", "status"), [("x / 3.0", 2), ("x * 0.25", 0), ("1.0 / tf.sqrt(x + 1.0)", 2), ("tf.function(lambda v: v / 3.0)(x)", 2)]
-)  # fmt: skip
-def test_in_a_pipeline_the_optimizer_is_still_on_so_what_it_rewrites_is_refused(
-    expression: str, status: int, seedbed: Callable[..., Done], plugin: Any, tmp_path: Path
-) -> None:
-    folder = plugin("piped", f"""
-        import numpy as np, tensorflow as tf
-        from seedbed.run.data import DataSet
-
-        def load():
-            pairs = tf.data.Dataset.from_tensor_slices((np.ones((8, 1), "float32"), np.ones((8, 1), "float32")))
-            return DataSet(train=pairs.map(lambda x, y: ({expression}, y)).batch(4))
-    """)  # fmt: skip
-    done = seedbed(
-        "train", "determinism=portable", "training.epochs=1", *data_config(tmp_path, "piped.load"), env={"PYTHONPATH": str(folder)}
-    )
-    assert done.status == status, done.err
-    assert status == 0 or "RealDiv (float32 in a pipeline: TensorFlow rewrites it there" in done.err
-
-
-REWRITTEN = """
-import numpy as np, tensorflow as tf
-tf.config.threading.set_intra_op_parallelism_threads(1)
-tf.config.experimental.enable_op_determinism()
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-x = np.random.default_rng(0).uniform(0.1, 9, 4000).astype("float32")
-one = lambda v: tf.constant(1.0) / tf.sqrt(v)
-exact = np.float32(1) / np.sqrt(x)
-print((tf.function(one)(tf.constant(x)).numpy() != exact).any(), (next(iter(tf.data.Dataset.from_tensors(x).map(one))).numpy() != exact).any())
-"""
-
-
-def test_the_optimizer_leaves_graphs_alone_and_pipelines_not() -> None:
-    """The day on which this fails because of the second value, pipelines may divide (portable.REWRITTEN)."""
-    env = {**conftest.OUTSIDE, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, "-c", REWRITTEN], env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"]
-
-
 def test_the_same_bits_by_fit_and_by_the_loop(seedbed: Callable[..., Done], tmp_path: Path) -> None:
     words = ["determinism=portable", "data=digits", "model=gru", "training.epochs=1"]
     one = seedbed("train", *words, "--json", runs=tmp_path / "a").json

@@ -44,11 +44,6 @@ HOLDS = frozenset({
 # What a pipeline is made of: it moves batches, and the functions in it are looked into by themselves.
 PIPELINE = re.compile(r"^(Iterator|Optional|MakeIterator|AnonymousIterator|ReduceDataset|Dataset)|Dataset(V\d)?$")
 
-# In the functions of a tf.data pipeline the graph optimizer can't be switched off (seen with TensorFlow 2.21): it puts Rsqrt and
-# Reciprocal in the place of these.
-REWRITTEN = frozenset({"RealDiv", "Div", "DivNoNan", "Xdivy", "Sqrt", "Pow", "RsqrtGrad", "SqrtGrad"})
-IN_PIPELINE = "TensorFlow rewrites it there: multiply by a number, or compute it in NumPy or in the model (layers.Rescaling)"
-
 # Their results have no floating-point numbers, and are computed from some on the way, or by code out of sight.
 NOT_BY_DTYPE = ("Decode", "PyFunc", "EagerPyFunc", "PyFuncStateless", "XlaLaunch", "NumpyFunction")
 
@@ -196,16 +191,7 @@ def _see(op_type: Any, inputs: Any, attrs: Any, outputs: Any, op_name: Any = Non
         return
     dtypes = {getattr(getattr(tensor, "dtype", None), "name", "") for tensor in (*inputs, *outputs)}
     for dtype in (dtypes & set(FLOATS)) or {""}:
-        _MET[name, f"{dtype} in a pipeline" if dtype and name in REWRITTEN and _in_pipeline(graph) else dtype] = None
-
-
-def _in_pipeline(graph: Any) -> bool:
-    """Whether a graph is that of a function of a tf.data pipeline, or of one that such a function calls."""
-    while graph is not None:
-        if str(getattr(graph, "name", "")).startswith("Dataset_"):
-            return True
-        graph = getattr(graph, "outer_graph", None)
-    return False
+        _MET[name, dtype] = None
 
 
 def operations_of(graph: Any) -> dict[tuple[str, str], None]:
@@ -229,7 +215,7 @@ def unproven(met: Iterable[tuple[str, str]]) -> list[str]:
         if name.startswith("__") or plain in HOLDS or PIPELINE.search(plain) or (not dtype and not plain.startswith(NOT_BY_DTYPE)):
             continue
         if dtype not in proven.get(plain, ()):
-            found[plain, dtype] = IN_PIPELINE if dtype.endswith("pipeline") else refused.get(plain, {}).get(dtype, "not measured")
+            found[plain, dtype] = refused.get(plain, {}).get(dtype, "not measured")
     return [f"{name} ({' '.join(filter(None, (dtype,)))}: {why})" for (name, dtype), why in sorted(found.items())]
 
 
