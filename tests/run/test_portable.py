@@ -226,6 +226,31 @@ def test_an_operation_of_the_data_function_is_refused_too(seedbed: Callable[...,
     assert "Atan2 (float32" in done.err
 
 
+EARLY = """
+import json, sys
+import tensorflow as tf
+from seedbed import Refused
+from seedbed.run import determinism
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
+if sys.argv[2] == "early":
+    tf.constant(1.0) + 1.0
+try:
+    determinism.apply(json.loads(sys.argv[1]))
+except Refused as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("when", ["early", "not at all"])
+def test_a_pipeline_that_is_still_rewritten_is_refused(when: str, config: Any) -> None:
+    """TensorFlow hands the optimizer's switch on to pipelines when it starts, and not later (2.21)."""
+    wanted = level(config)
+    env = {**conftest.OUTSIDE, **{name: value for name, value in wanted["environment"].items() if value is not None}}
+    done = subprocess.run([sys.executable, "-c", EARLY, json.dumps(wanted), when], env=env, capture_output=True, text=True, check=True)
+    assert ("a root in a pipeline give other bits" in done.stdout) == (when == "early"), done.stdout + done.stderr
+
+
 def test_the_same_bits_by_fit_and_by_the_loop(seedbed: Callable[..., Done], tmp_path: Path) -> None:
     words = ["determinism=portable", "data=digits", "model=gru", "training.epochs=1"]
     one = seedbed("train", *words, "--json", runs=tmp_path / "a").json

@@ -37,6 +37,9 @@ def _computed() -> Any:
     values = _numbers(31, 67)
     for function in (tf.exp, tf.tanh, tf.sigmoid, tf.math.erf, tf.math.rsqrt, tf.math.reciprocal, tf.nn.softmax, tf.nn.gelu):
         yield function.__name__, function(tf.abs(values) + 0.01 if "r" in function.__name__[:2] else values)
+    # of what the optimizer would rewrite: it is off in pipelines only where it was switched off before TensorFlow's first operation
+    pipeline = tf.data.Dataset.from_tensors(tf.abs(values) + 0.01).map(lambda x: tf.constant(1.0) / tf.sqrt(x))
+    yield "a root in a pipeline", next(iter(pipeline))
     yield "a mean", tf.reduce_mean(values, 0)
     array = values.numpy()
     yield "NumPy's exp", np.exp(array)
