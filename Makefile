@@ -18,7 +18,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow image-test new lint bench jax torch cluster lock lock-check clean
+.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test new lint bench jax torch cluster lock lock-check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^ifneq .*wildcard/ {path = $$0; sub(/.*wildcard /, "", path); sub(/\).*/, "", path); hidden = system("[ -e \"" path "\" ]")} \
@@ -113,10 +113,23 @@ endif
 TESTED := $(VENV)/$(if $(wildcard tests/end_to_end/test_backends.py),.backends,.dev)
 
 test: $(TESTED)  ## the tests: make test ARGS="-k seeds"
-	@$(BIN)/python -m pytest -m "not slow and not image" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not image and not emulation" $(ARGS)
 
 test-slow: $(TESTED)  ## more cases of what the tests show, which don't fit into half an hour of CI
-	@$(BIN)/python -m pytest -m "slow and not image" $(ARGS)
+	@$(BIN)/python -m pytest -m "slow and not image and not emulation" $(ARGS)
+
+ifneq ($(wildcard tests/portable),)
+portable-test: $(VENV)/.dev  ## determinism=portable: the same bits on emulated CPUs, fewer cores, masked features (an hour; ARGS="-k cnn")
+	@$(BIN)/python tests/portable/emulation.py || true
+	@$(BIN)/python -m pytest -m emulation -n 0 -rs -s $(ARGS)
+
+portable-table: $(VENV)/.dev  ## measure anew which operations have portable bits: src/seedbed/run/portable.json, docs/portable.md
+	@$(BIN)/python tests/portable/emulation.py
+	@$(BIN)/python tests/portable/operations.py $(ARGS)
+
+emulation: $(VENV)/.dev  ## install QEMU, for --against-cpu (root on Debian)
+	@$(BIN)/python tests/portable/emulation.py
+endif
 
 image-test: $(VENV)/.dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 10 GB)
 	@$(BIN)/python -m pytest -m "image and not slow" -n 0 -rs $(ARGS)

@@ -44,6 +44,13 @@ def _verified(verb: str, argv: list[str]) -> int:
         metavar="WORDS",
         help="also with these overrides, which are not meant to change the result: --against 'determinism.threads.intra_op=2'",
     )
+    parser.add_argument(
+        "--against-cpu",
+        action="append",
+        default=[],
+        metavar="CPU",
+        help="also on that CPU, emulated by QEMU, which takes minutes: --against-cpu Haswell (at determinism=portable the same bits)",
+    )
     parser.add_argument("--resume", action="store_true", help="also stopped half way, and gone on with in another process")
     parser.add_argument(
         "--leave", action="append", default=[], metavar="PART", choices=list(PARTS), help=f"what is not to be perturbed: {', '.join(PARTS)}"
@@ -72,9 +79,9 @@ def _verified(verb: str, argv: list[str]) -> int:
             assert other is not None
             others[f"with {more}"] = other[0]
         golden = verb == "verify" and bool(options.golden or options.write_golden)
-        times = options.times if options.times is not None else 1 if others or options.resume else 2
+        times = options.times if options.times is not None else 1 if others or options.resume or options.against_cpu else 2
         look = verb == "diagnose" or not options.no_diagnosis
-        asked = proof.Asked(config, others, times, options.resume, frozenset(options.leave), golden, look, _audited)
+        asked = proof.Asked(config, others, times, options.resume, frozenset(options.leave), golden, look, _audited, options.against_cpu)
         with workspace(Path(config.runs)) as folder:
             found = proof.verified(asked, folder, printed.say)
         compared, record = None, found.sides[0].execution.record

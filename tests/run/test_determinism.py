@@ -20,7 +20,7 @@ def level(config: Any) -> dict[str, Any]:
     return OmegaConf.to_container(config.determinism, resolve=True)  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("name", ["off", "seeded", "strict"])
+@pytest.mark.parametrize("name", ["off", "seeded", "strict", "portable"])
 def test_the_levels_files_keep_what_their_names_promise(config: Callable[..., Any], name: str) -> None:
     composed = level(config(f"determinism={name}"))
     determinism.check(composed)
@@ -94,6 +94,8 @@ def test_off_differs_each_time_and_seeds_are_recorded(seedbed: Callable[..., Any
 def test_the_levels_variables_are_known_to_decide_bits() -> None:
     from seedbed.run import process
 
+    portable = OmegaConf.create((ROOT / "conf" / "determinism" / "portable.yaml").read_text())
+    assert set(portable.environment) <= set(process.deciding("tensorflow"))
     level = OmegaConf.create((ROOT / "conf" / "determinism" / "strict.yaml").read_text())
     assert set(level.environment) <= set(process.deciding("tensorflow"))
     for name, variables in level.backends.items():

@@ -104,18 +104,23 @@ RESUMED = Cause("what a checkpoint doesn't hold: what a function has closed over
                 "keep it in the callback's attributes, or make it a function of the epoch")  # fmt: skip
 
 
+EMULATED = ("libraries choose their code by the CPU that they find, sums are cut by the sizes of its caches, and RCPPS and RSQRTPS give "
+            "what its maker likes", "determinism=portable, which fixes these and refuses what can't be fixed (docs/portable.md)")  # fmt: skip
+
+
 def usual(
     place: Place, traces: Sequence[Mapping[str, Any]], draws: Sequence[Mapping[str, Any]], surrounding: str | None,
-    differing: Sequence[str], findings: Sequence[Finding], resumed: bool = False,
+    differing: Sequence[str], findings: Sequence[Finding], resumed: bool = False, cpu: str = "",
 ) -> list[Cause]:  # fmt: skip
     """Causes of a difference at `place`, the likeliest first.
 
     traces: of both executions. draws: from the system's entropy, that no stream governs. surrounding: the one of
     `perturbing.PARTS` that was enough. differing: config keys in which the two configs differ. findings: of the static audit.
-    resumed: whether one of the two was stopped, and gone on with.
+    resumed: whether one of the two was stopped, and gone on with. cpu: the CPU that was emulated for one of them.
     """
     found = [
         *([RESUMED] if resumed else []),
+        *([Cause(f"the CPU ({cpu} for one of the two): {EMULATED[0]}", EMULATED[1])] if cpu else []),
         *_configured(differing),
         *([Cause(*SURROUNDINGS[surrounding])] if surrounding else []),
         *_drawn(place, draws),

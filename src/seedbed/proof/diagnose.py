@@ -85,7 +85,7 @@ def diagnosed(
     traces = [first.seen.trace, second.seen.trace]
     resumed = first.stop != second.stop
     findings = [] if differing else audited(first.config)
-    found = causes.usual(place, traces, draws, surrounding, differing, findings, resumed)
+    found = causes.usual(place, traces, draws, surrounding, differing, findings, resumed, second.way.cpu or first.way.cpu)
     return Diagnosis(place, found, surrounding, vanished, places.process(first.seen, second.seen))
 
 

@@ -18,6 +18,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.proof import emulation
 from seedbed.proof.perturbing import AS_IT_IS, Way
 from seedbed.proof.work import HINDERED, Order
 from seedbed.run import process, training
@@ -69,7 +70,8 @@ def execute(
     with way.outside(folder, config) as given:
         env = process.environment(needed) | {key: value for key, value in given.pop("env").items() if key not in needed}
         child = subprocess.Popen(
-            [*process.COMMAND, "verify", "--worker"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env,
+            [*emulation.prefix(way.cpu), *process.COMMAND, "verify", "--worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env,
             start_new_session=True, **given,
         )  # fmt: skip
         try:

@@ -1,7 +1,8 @@
 """Digests that were written down, for a project's CI to guard its numbers: one file a job, an entry for each level and environment.
 
 A golden from another environment (another CPU, other packages) has other bits by right, so it is not compared with but said to be
-not comparable, and why. Code is no part of what an entry is found by: that the numbers stay when code changes is what it is for.
+not comparable, and why. At the level `portable` the environment holds no CPU, so one from another machine is comparable. Code is no
+part of what an entry is found by: that the numbers stay when code changes is what it is for.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ FORMAT = 1
 @dataclass(frozen=True)
 class Compared:
     """agrees: None if there is no entry for this level and environment; `why` says how the nearest one is another. differing: the
-    outputs that aren't the golden's; inputs: what has changed since it was written, and may be why."""
+    outputs that aren't the golden's; inputs: what has changed since it was written, and may be why. elsewhere: the CPU that it was
+    written on, where that is another one (at `portable`, whose bits don't depend on it)."""
 
     file: Path
     agrees: bool | None
     why: list[str]
     differing: list[str]
     inputs: list[str]
+    elsewhere: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {"file": str(self.file), "agrees": self.agrees, "why": self.why, "differing": self.differing, "inputs": self.inputs}
+        return {"file": str(self.file), "agrees": self.agrees, "why": self.why, "differing": self.differing, "inputs": self.inputs,
+                "elsewhere": self.elsewhere}  # fmt: skip
 
 
 def compared(file: Path, record: Record) -> Compared:
@@ -42,7 +46,8 @@ def compared(file: Path, record: Record) -> Compared:
         return Compared(file, None, why, [], [])
     differing = [name for name in OUTPUTS if mine["digests"].get(name) != record.digests.get(name)]
     inputs = [name for name, value in _inputs(record).items() if mine["inputs"].get(name) != value]
-    return Compared(file, not differing, [], differing, inputs)
+    there, here = mine.get("cpu"), _cpu(record)
+    return Compared(file, not differing, [], differing, inputs, str(there) if there and there != here else None)
 
 
 def write(file: Path, record: Record) -> None:
@@ -50,7 +55,7 @@ def write(file: Path, record: Record) -> None:
     others = [entry for entry in _read(file) if not _matches(entry, record)] if file.exists() else []
     entry = {
         "name": record.name, "level": record.level, "environment": record.inputs["environment"], "inputs": _inputs(record),
-        "metrics": record.metrics, "digests": record.digests,
+        "cpu": _cpu(record), "metrics": record.metrics, "digests": record.digests,
     }  # fmt: skip
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +94,12 @@ def _inputs(record: Record) -> dict[str, Any]:
     named |= {f"config.{name}": value for name, value in inputs["config"].items()}
     named |= {f"code {name}": value for name, value in inputs["code"].items()}
     return {**named, "data": inputs["data"], "determinism": inputs["determinism"]}
+
+
+def _cpu(record: Record) -> str | None:
+    """The name of the CPU that a record was trained on."""
+    found = (record.provenance.get("cpu") or {}).get("model")
+    return None if found is None else str(found)
 
 
 def _environments(entry: dict[str, Any], record: Record) -> list[str]:

@@ -27,7 +27,7 @@ def before(record: Record, stated: Mapping[str, Any], place: Place) -> Compariso
     """
     if place.commit is not None:
         threads = {"intra_op": None, "inter_op": None, **(record.inputs["determinism"].get("threads") or {})}
-        machine = provenance.environment({"threads": threads, "environment": {}})
+        machine = provenance.environment({"threads": threads, "environment": {}, "level": record.level})
         mine = {part: machine[part] for part in ("platform", "cpu", "gpu") if part in record.inputs["environment"]}
         return promise.compared(record.inputs, {"environment": mine})
     config = _composed(stated, Path())
@@ -67,6 +67,9 @@ def facts(record: Record, plain: Mapping[str, Any], place: Place) -> Comparison:
     dirty = " with a diff" if git.get("dirty") else ""
     now = {"commit": place.commit, "dirty": bool(dirty)} if place.commit else provenance.git()
     rows = [Row("commit", f"{_hash(git.get('commit'))}{dirty}", f"{_hash(now['commit'])}{' with a diff' if now['dirty'] else ''}", None)]
+    if record.level == "portable":
+        machine, this = ((facts.get("cpu") or {}).get("model") for facts in (was, {"cpu": provenance.cpu()}))
+        rows.append(Row("machine", untrusted.printable(machine), f"{this}: at portable the same bits whatever it is", None))
     if place.commit is None:
         same = was.get("lock") == provenance.lock_hash()
         rows.append(

@@ -62,11 +62,13 @@ while os.getppid() == int(sys.argv[1]):
 
 @dataclass(frozen=True)
 class Way:
-    """The surroundings of one execution: which of PARTS are changed. number: another one changes the orders otherwise."""
+    """The surroundings of one execution: which of PARTS are changed. number: another one changes the orders otherwise. cpu: the CPU
+    that is emulated, by QEMU's name; "": this machine's own."""
 
     name: str
     parts: frozenset[str] = frozenset()
     number: int = 1
+    cpu: str = ""
 
     @property
     def inside(self) -> dict[str, Any]:

@@ -21,6 +21,8 @@ def verdict(found: Verdict, golden: Compared | None, written: Any, argv: Sequenc
         done = side.execution
         digest = done.digests.get("run", "")[:16] or "no digest"
         rows.append((f"execution {number}", f"{done.name}: {done.status}, {digest}, {done.seconds:.1f} s"))
+    if cpus := [side.way.cpu for side in found.sides if side.way.cpu]:
+        rows.append(("emulated", f"{', '.join(cpus)}, by QEMU"))
     if changed := {part for side in found.sides for part in side.way.parts}:
         rows.append(("perturbed", ", ".join(words for part, words in PARTS.items() if part in changed)))
     if found.record is not None:
@@ -58,10 +60,13 @@ def _diagnosis(found: Any) -> list[tuple[str, str]]:
 def _golden(golden: Compared) -> str:
     if golden.agrees is None:
         return f"not comparable: {golden.file} is from another environment: {'; '.join(golden.why[:6])}"
+    elsewhere = (
+        f", which was written on another CPU ({golden.elsewhere}): at portable that is to have the same bits" if golden.elsewhere else ""
+    )
     if golden.agrees:
-        return f"the same bits as {golden.file}"
+        return f"the same bits as {golden.file}{elsewhere}"
     changed = f"; changed since: {', '.join(golden.inputs)}" if golden.inputs else "; no input has changed since"
-    return f"OTHER bits than {golden.file}: {', '.join(golden.differing)}{changed}"
+    return f"OTHER bits than {golden.file}: {', '.join(golden.differing)}{changed}{elsewhere}"
 
 
 def _next(found: Verdict, argv: Sequence[str], verb: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from seedbed.proof.hashing import hashed
-from seedbed.run import checkpoint
+from seedbed.run import checkpoint, portable
 
 LAYER = keras.layers.Layer
 PHASES = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
@@ -221,7 +221,7 @@ class Steps:
         def take(row: np.ndarray, *values: np.ndarray) -> None:
             self._take(phase, names, row, [name for name, _ in wanted], values)
 
-        tf.numpy_function(take, [row, *(value for _, value in wanted)], [])
+        tf.numpy_function(take, [row, *(value for _, value in wanted)], [], name=portable.OURS)
 
     def _take(self, phase: str, names: tuple[str, ...], row: np.ndarray, kept: list[str], values: Sequence[np.ndarray]) -> None:
         number = len(self.rows[phase])

@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.proof import emulation
 from seedbed.proof.diagnose import Diagnosis, Side, diagnosed
 from seedbed.proof.execution import Execution, execute
 from seedbed.proof.perturbing import AS_IT_IS, PARTS, Way, perturbed
@@ -28,7 +29,8 @@ OUTPUTS = ("initial_weights", "history", "final_weights", "generators", "optimiz
 @dataclass(frozen=True)
 class Asked:
     """config: what to train; others: configs that are to give the same bits, by the words that make them; times: executions of
-    `config` itself; resume: one more that is stopped half way; audited: the static audit's findings for a config."""
+    `config` itself; resume: one more that is stopped half way; audited: the static audit's findings for a config.
+    cpus: one more for each, on that CPU, emulated."""
 
     config: DictConfig
     others: Mapping[str, DictConfig] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class Asked:
     golden: bool = False
     diagnose: bool = True
     audited: Callable[[DictConfig], Sequence[Any]] = lambda config: ()
+    cpus: Sequence[str] = ()
 
 
 @dataclass
@@ -77,8 +80,11 @@ def verified(asked: Asked, folder: Path, said: Callable[[str], None]) -> Verdict
             raise Refused("determinism=off promises nothing, and draws other seeds for each run. Accepted: seeded, strict.")
     if strange := asked.leave - set(PARTS):
         raise Refused(f"--leave {' '.join(sorted(strange))} is nothing that is perturbed. Accepted: {', '.join(PARTS)}.")
-    if asked.times < 1 or (asked.times == 1 and not (asked.others or asked.resume or asked.golden)):
-        raise Refused(f"--times {asked.times} leaves nothing to compare. Accepted: 2 or more; 1 with --golden, --against or --resume.")
+    for cpu in asked.cpus:
+        emulation.check(cpu)
+    if asked.times < 1 or (asked.times == 1 and not (asked.others or asked.resume or asked.golden or asked.cpus)):
+        raise Refused(f"--times {asked.times} leaves nothing to compare. Accepted: 2 or more; 1 with --golden, --against, --against-cpu "
+                      "or --resume.")  # fmt: skip
     sides: list[Side] = []
 
     def add(config: DictConfig, way: Way, name: str, stop: int | None = None) -> None:
@@ -99,6 +105,8 @@ def verified(asked: Asked, folder: Path, said: Callable[[str], None]) -> Verdict
         add(asked.config, AS_IT_IS, f"stopped after epoch {epochs // 2} and gone on with", epochs // 2)
     for words, config in asked.others.items():
         add(config, AS_IT_IS, words)
+    for cpu in asked.cpus:
+        add(asked.config, Way(f"on {cpu}, emulated", cpu=cpu), f"on {cpu}, emulated")
     first = sides[0]
     differing: dict[str, None] = {}
     against: Side | None = None

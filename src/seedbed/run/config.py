@@ -82,6 +82,9 @@ class Determinism:
     threads: Threads = field(default_factory=Threads)
     op_determinism: bool = False
     tensor_float_32: bool = True
+    graph_rewrites: bool = True
+    exact_operations: bool = False
+    cache_sizes: list[int] | None = None
 
 
 @dataclass

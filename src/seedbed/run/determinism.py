@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
-from seedbed.run import accelerator, backend, cuda, process, strategy
+from seedbed.run import accelerator, backend, cuda, portable, process, strategy
 
 # What a level's name may not do without, with the reason; a config that weakens it has to use a weaker name.
 NEEDS = {
@@ -22,6 +22,18 @@ NEEDS = {
         "threads.intra_op": (int, "sums split over another number of threads have other bits"),
         "threads.inter_op": (int, "a number of its own, not the machine's number of cores"),
     },
+}
+NEEDS["portable"] = NEEDS["strict"] | {
+    "environment.CUDA_VISIBLE_DEVICES": ("-1", "each generation of GPUs has kernels, and orders of summation, of its own"),
+    "environment.TF_ENABLE_ONEDNN_OPTS": ("1", "which operations oneDNN computes must not be the CPU's choice"),
+    "environment.ONEDNN_MAX_CPU_ISA": ("AVX2", "oneDNN would choose its kernels by the CPU that it finds"),
+    "environment.ONEDNN_DEFAULT_FPMATH_MODE": (None, "it lets oneDNN compute in fewer bits where the CPU can"),
+    "environment.OPENBLAS_CORETYPE": ("Haswell", "OpenBLAS would choose its kernels by the CPU that it finds"),
+    "environment.NPY_DISABLE_CPU_FEATURES": ("X86_V4 AVX512_ICL AVX512_SPR", "NumPy would take other code where there is AVX-512"),
+    "environment.TF_XLA_FLAGS": (None, "XLA makes its code for the CPU that it finds"),
+    "graph_rewrites": (False, "they put approximate instructions in the place of exact ones"),
+    "exact_operations": (True, "RSQRTPS and RCPPS give other bits on another maker's CPU"),
+    "cache_sizes": ([32768, 262144, 2097152], "Eigen cuts sums by the sizes of the caches, and these were measured"),
 }
 
 
@@ -53,6 +65,7 @@ def of(config: DictConfig) -> dict[str, Any]:
 def merged(level: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A level as its file has it, for the backend of that name."""
     plain = {key: value for key, value in level.items() if key != "backends"}
+    plain = {key: value for key, value in plain.items() if value != portable.DEFAULTS.get(key, ...)}
     return {**plain, "environment": {**level["environment"], **((level.get("backends") or {}).get(name) or {})}}
 
 
@@ -67,13 +80,14 @@ def check(level: Mapping[str, Any]) -> None:
     wrong = []
     for path, (needed, reason) in NEEDS[name].items():
         group, _, key = path.rpartition(".")
-        value = (level[group] if group else level).get(key)
+        value = (level[group] if group else portable.DEFAULTS | dict(level)).get(key)
         good = isinstance(value, int) and value >= 1 if needed is int else value == needed
         if not good:
-            accepted = "a whole number from 1" if needed is int else needed
+            accepted = "a whole number from 1" if needed is int else "null" if needed is None else needed
             wrong.append(f"determinism.{path}={value} can't keep the level {name}: {reason}. Accepted: {accepted}.")
     if wrong:
-        raise Refused("\n".join([*wrong, "Or use a weaker level: determinism=seeded."]))
+        raise Refused("\n".join([*wrong, f"Or use a weaker level: determinism={'strict' if name == 'portable' else 'seeded'}."]))
+    portable.check(level)
     backend.of(level)
 
 
@@ -103,6 +117,7 @@ def apply(level: Mapping[str, Any]) -> None:
     elif _op_determinism():
         raise Refused(f"determinism={name} runs without op determinism, and this process has it on: use a process of its own.")
     tf.config.experimental.enable_tensor_float_32_execution(level["tensor_float_32"])
+    portable.apply(level)
     if not tensorflow:
         backend.apply(level)
     elif level["op_determinism"]:

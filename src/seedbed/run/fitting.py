@@ -24,7 +24,7 @@ import tensorflow as tf
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import backend, building, checkpoint, collective, determinism, digest, inputs, looking, loop, record, recorder, strategy
+from seedbed.run import backend, building, checkpoint, collective, determinism, digest, inputs, looking, loop, portable, record, recorder, strategy
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
@@ -90,7 +90,9 @@ def _train(
     batch = partial(inputs.first_batch, data.train, config.training.batch_size)
     shareable = backend.is_tensorflow() and config.strategy.name == "single"
     shared = session.model(lambda: building.build(config, seeds, data), batch, shareable)
-    model = shared.model
+    model, level = shared.model, str(config.determinism.level)
+    if level == "portable":
+        portable.check_operations(level, looking.graphs(model, batch()))
     callbacks = [building.callback(name, node, found) for name, node in (config.training.callbacks or {}).items()]
     try:
         state = _resumable(found, model, config, data, said)
@@ -135,6 +137,7 @@ def _train(
     else:  # a model that only trains (a GAN): what it said of its last epoch
         metrics, predictions = {f"train_{name}": value for name, value in found.history()[-1].items()}, []
     watch.evaluated(metrics, predictions)
+    portable.check_operations(level)  # also what callbacks, pipelines and evaluation did meanwhile
     digests["predictions"] = digest.arrays(data_sets.flat(predictions))
     _save(model, found, said)
     times = {"fit_seconds": fitted - begun, "after_fit_seconds": time.perf_counter() - fitted}

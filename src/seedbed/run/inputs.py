@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from seedbed import Refused
 from seedbed.run import data as data_sets
-from seedbed.run import determinism
+from seedbed.run import determinism, portable
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet, Examples, flat, mapped
 from seedbed.run.py_dataset import Governed, as_tuple
@@ -110,7 +110,8 @@ def training(
             yield epoch, order_of(seeds, epoch, examples, shuffle)[:taken]
 
     signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((taken,), tf.int64))
-    epochwise = tf.data.Dataset.from_generator(orders, output_signature=signature).prefetch(1)
+    with portable.own():
+        epochwise = tf.data.Dataset.from_generator(orders, output_signature=signature).prefetch(1)
     if isinstance(part, Examples) or kind == "tf_data":
         stream = epochwise.flat_map(lambda epoch, order: _one_by_one(part, epoch, order, seeds, batch))
     else:
@@ -217,10 +218,12 @@ def _generated(source: Any, epochs: range, count: int, size: int | None = None) 
     signature = tf.nest.map_structure(common, first, last)
 
     def batches() -> Iterator[Any]:
+        portable.watch_thread()
         for batch in source.epochs(epochs, count):
             yield mapped(lambda leaf: _floatx(np.asarray(leaf)), as_tuple(batch))
 
-    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+    with portable.own():
+        return tf.data.Dataset.from_generator(batches, output_signature=signature)
 
 
 def _floatx(array: np.ndarray) -> np.ndarray:

@@ -33,6 +33,17 @@ def traced(model: Any, batch: Any, step: Callable[[Any], Any] | None = None) -> 
     return graph, drawn
 
 
+def graphs(model: Any, batch: Any) -> list[tf.Graph]:
+    """The graphs of a train step, and of evaluation and prediction where the model has them. None of a model that runs eagerly."""
+    if model.run_eagerly:
+        return []
+    found = [traced(model, batch)[0]]
+    for step in (model.test_step, model.predict_step):
+        with suppress(Exception):  # a model that is not evaluated, or not without targets
+            found.append(traced(model, batch, step)[0])
+    return found
+
+
 _LOOKS: weakref.WeakKeyDictionary[Any, tuple[set[str], set[int], bool]] = weakref.WeakKeyDictionary()
 
 

@@ -41,7 +41,8 @@ LARGEST_DIFF = 5_000_000  # bytes; a larger one is cut, and says so
 def environment(level: Mapping[str, Any]) -> dict[str, Any]:
     """What a result's bits may depend on besides code, config, seeds and data.
 
-    The number of cores counts only where the level leaves the number of threads to the machine.
+    The number of cores counts only where the level leaves the number of threads to the machine; the kind of CPU doesn't count at
+    `portable`, whose promise it is that every CPU from its baseline on has the same bits.
     """
     threads, gpus = level["threads"], gpu()
     backend = str(level["environment"].get("KERAS_BACKEND"))
@@ -50,11 +51,12 @@ def environment(level: Mapping[str, Any]) -> dict[str, Any]:
         gpus = seen
         variables.pop("CUDA_VISIBLE_DEVICES", None)
     fixed = threads["intra_op"] and threads["inter_op"]
+    kind = {"baseline": "x86-64-v3"} if level.get("level") == "portable" else cpu()
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}".strip(),
         "packages": packages(backend),
-        "cpu": cpu() | ({} if fixed else {"cores": cores()}),
+        "cpu": kind | ({} if fixed else {"cores": cores()}),
         "gpu": gpus,
         "variables": variables,
     }
@@ -64,6 +66,7 @@ def describe(level: Mapping[str, Any]) -> dict[str, Any]:
     """All of the provenance: the environment, and commit, lock, image, cores and thread numbers."""
     return {
         **environment(level),
+        "cpu": cpu(),
         "cores": cores(),
         "threads": dict(level["threads"]),
         "lock": lock_hash(),

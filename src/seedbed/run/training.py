@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
-from seedbed.run import accelerator, backend, determinism, fingerprint, provenance, record, strategy, targets, team
+from seedbed.run import accelerator, backend, determinism, fingerprint, portable, provenance, record, strategy, targets, team
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
@@ -132,6 +132,7 @@ def _run(
 def _check(config: DictConfig) -> None:
     configs.check(config)
     strategy.check(config)
+    portable.check_config(config)
     if (said := determinism.of(config)["environment"].get("KERAS_BACKEND")) != config.backend.name:
         raise Refused(f"determinism.environment.KERAS_BACKEND={said} is not accepted: what a backend needs goes with its name. Accepted: "
                       f"{', '.join(f'backend={name}' for name in configs.BACKENDS)}.")  # fmt: skip
