@@ -24,7 +24,21 @@ import tensorflow as tf
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import backend, building, checkpoint, collective, determinism, digest, inputs, looking, loop, portable, record, recorder, strategy
+from seedbed.run import (
+    backend,
+    building,
+    checkpoint,
+    collective,
+    determinism,
+    digest,
+    inputs,
+    looking,
+    loop,
+    portable,
+    record,
+    recorder,
+    strategy,
+)
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
