@@ -7,18 +7,17 @@ worker 0's values of what isn't trained, which each updates by its own share (a 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import sys
-import tarfile
 import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import numpy as np
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
@@ -84,14 +83,12 @@ def _elsewhere(config: DictConfig, job: team.Job) -> DictConfig:
 def _begin_alike(found: Record) -> None:
     """Give every worker worker 0's history and checkpoints."""
     history, checkpoints = found.path / "history.jsonl", found.path / "checkpoints"
-    buffer = io.BytesIO()
+    files = {path.name: np.frombuffer(path.read_bytes(), np.uint8) for path in (history, *sorted(checkpoints.glob("*.npz")))}
+    theirs = collective.broadcast_arrays(files)
     if collective.index() == 0:
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for path in (history, checkpoints):
-                if path.exists():
-                    archive.add(path, path.name)
-    content = collective.broadcast(buffer.getvalue())
-    if collective.index() != 0:
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            archive.extractall(found.path, filter="data")
+        return
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints.mkdir()
+    for name, content in theirs.items():
+        folder = found.path if name == history.name else checkpoints
+        (folder / Path(name).name).write_bytes(content.tobytes())
