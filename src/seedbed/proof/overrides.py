@@ -17,6 +17,7 @@ from seedbed.proof.inputs import ABSENT, changes
 from seedbed.proof.side import Side
 from seedbed.run import config as configs
 from seedbed.run import seeds as streams
+from seedbed.run import training
 
 # Groups that are chosen by a file of `conf/`, and what of a file has to be the record's.
 GROUPS = {"data": "name", "model": "_target_", "optimizer": "_target_", "backend": "name", "strategy": "name", "determinism": "level"}
@@ -78,7 +79,8 @@ def _kept(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in config.items() if name not in LEFT_OUT}
     level = kept["determinism"]
     variables = {name: value for name, value in level["environment"].items() if name != "PYTHONHASHSEED"}  # the stream `hash`
-    return {**kept, "determinism": {**level, "environment": variables}}
+    strategy = {name: value for name, value in (kept.get("strategy") or {}).items() if name not in training.MACHINES}
+    return {**kept, "strategy": strategy, "determinism": {**level, "environment": variables}}
 
 
 def _place(there: Any, recorded: Any, name: str) -> tuple[str, bool, Any]:
