@@ -199,7 +199,7 @@ def test_a_server_that_never_answers_costs_no_more_than_wait_seconds(server_is: 
         assert result["mlflow_run_id"] is None
         record = Record.read(Path(result["record"]))
         assert len(record.rows()) == 5
-        assert over - record.timing["ended"] < wait + 3  # and the end of a Python process that has loaded TensorFlow
+        assert over - record.timing["ended"] < wait + 15  # and the end of a Python process that has loaded TensorFlow, on a busy machine
 
         until(lambda: not followers(runs, uri), 90)  # what was started for it does not stay for ever
         synced = seedbed(
