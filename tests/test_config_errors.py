@@ -462,7 +462,10 @@ def test_several_runs_each_in_a_process_of_its_own(seedbed: Callable[..., Any], 
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("seedbed ", {"train", "repeat", "compare", "variance", "verify", "replay", "diff", "diagnose", "audit", "report", "new", "sync", "doctor"}),
+        (
+            "seedbed ",
+            {"train", "repeat", "compare", "variance", "verify", "replay", "diff", "diagnose", "audit", "report", "new", "sync", "doctor"},
+        ),
         ("seedbed verify study.n", {"study.n="}),
         ("seedbed repeat study.n", {"study.n="}),
         ("seedbed compare ", set()),
