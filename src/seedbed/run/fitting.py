@@ -183,7 +183,7 @@ def _fit(
     if weights and (set(weights) != set(range(outputs)) or not all(isinstance(value, int | float) for value in weights.values())):
         raise Refused(f"training.class_weight={weights} is not accepted. Accepted: a number for each of the classes 0 … {outputs - 1}.")
     resumed = [recorder.Resumed(recording.state)] if recording.state is not None and backend.current() == "torch" else []
-    validation = None if data.validation is None else collective.dealt(inputs.held_out(data.validation, training.batch_size))
+    validation = None if data.validation is None else inputs.held_out(data.validation, training.batch_size)
     together = []
     if config.strategy.name != "single":
         from seedbed.run.together import Together
@@ -228,17 +228,13 @@ def evaluated(
         fast = engine == "loop" and data_sets.is_arrays(part)
         values = (
             shared.engine.evaluate(part, batch) if fast
-            else model.evaluate(collective.dealt(inputs.held_out(part, batch, steps)), verbose=0, return_dict=True)
+            else model.evaluate(inputs.held_out(part, batch, steps), verbose=0, return_dict=True)
         )  # fmt: skip
         if name == "train" and data_sets.is_ready_made(part):
             part = reload().train  # evaluating moved it on
         metrics.update({f"{name}_{metric}": float(value) for metric, value in recorder.flat_logs(values).items()})
         if name == list(parts)[-1]:
-            predictions = (
-                shared.engine.predict(part, batch)
-                if fast
-                else model.predict(collective.dealt(inputs.held_out(part, batch, steps)), verbose=0)
-            )
+            predictions = shared.engine.predict(part, batch) if fast else model.predict(inputs.held_out(part, batch, steps), verbose=0)
     return metrics, predictions
 
 

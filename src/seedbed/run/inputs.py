@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from seedbed import Refused
+from seedbed.run import collective, determinism, portable
 from seedbed.run import data as data_sets
-from seedbed.run import determinism, portable
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet, Examples, flat, mapped
 from seedbed.run.py_dataset import Governed, as_tuple
@@ -124,6 +124,10 @@ def held_out(part: Any, batch_size: int | None, steps: int | None = None) -> Any
 
     A ready-made `tf.data.Dataset` is taken as it is. steps: how many batches to take of a pipeline; all, if None.
     """
+    return collective.dealt(_held_out(part, batch_size, steps))
+
+
+def _held_out(part: Any, batch_size: int | None, steps: int | None) -> tf.data.Dataset:
     if isinstance(part, Governed):
         count = steps or part.num_batches
         if count is None:

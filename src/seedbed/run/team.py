@@ -111,7 +111,7 @@ def train(found: Record, config: DictConfig, said: Callable[[str], None], progre
     """Train into the record `found` with a worker for each replica of this machine. Raises Refused, and Ended."""
     here, addresses = _here(config)
     stopped: list[int] = []
-    with tempfile.TemporaryDirectory(prefix="seedbed-workers-") as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="seedbed-workers-") as others, ExitStack() as stack:
         workers: list[Worker] = []
 
         def heard(index: int, what: Mapping[str, Any]) -> None:
@@ -130,7 +130,7 @@ def train(found: Record, config: DictConfig, said: Callable[[str], None], progre
 
         stack.enter_context(process.signals_to(stop))
         for index in here:
-            path = found.path if index == here[0] else _copy(found, Path(folder) / str(index))
+            path = found.path if index == here[0] else _copy(found, Path(others) / str(index))
             job = Job(config, path, found.seeds, found.inputs, addresses, index, here.index(index), progress and index == here[0],
                       Singleton.get_state())  # fmt: skip
             workers.append(Worker(job, heard))
