@@ -17,8 +17,11 @@ from pathlib import Path
 import conftest
 import pytest
 from conftest import Done
+from end_to_end.test_tracking_server import Server
 
 from seedbed.proof import emulation
+from seedbed.run import config as configs
+from seedbed.run import determinism
 
 CPUS = ("Haswell", "EPYC-Rome", "max")
 
@@ -72,6 +75,47 @@ def test_strict_parts_on_another_cpu_and_diagnose_names_the_place(seedbed: Calla
     found = done.json["diagnosis"]
     assert found["place"]["kind"] in ("output", "gradient", "backward", "loss", "weights", "update"), found
     assert any("the CPU (Haswell" in cause["what"] for cause in found["causes"])
+
+
+def on(cpu: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`seedbed train` as a whole on an emulated CPU: its environment is there already, since a process that it replaced itself with
+    would be a native one."""
+    needed = determinism.of(configs.composed("determinism=portable"))["environment"]
+    command = [*emulation.prefix(cpu), sys.executable, "-P", "-m", "seedbed", "train", "determinism=portable", *words, "--json"]
+    around = {name: value for name, value in {**conftest.OUTSIDE, **needed, **env}.items() if value is not None}
+    return subprocess.run(command, env=around, capture_output=True, text=True, timeout=3600)
+
+
+@pytest.mark.emulation
+@needs_emulation
+def test_what_another_machine_has_trained_is_replayed_and_reused(seedbed: Callable[..., Done], tmp_path: Path) -> None:
+    """A Haswell sends its run to a server; here it is replayed by its id alone, and a study takes it as it is."""
+    server = Server(tmp_path / "server")
+    try:
+        server.start()
+        words = ["training.epochs=20", "tracking=server", f"tracking.uri={server.uri}"]
+        theirs = on("Haswell", *words, "tracking.wait_seconds=600", f"runs='{tmp_path / 'theirs'}'")
+        assert theirs.returncode == 0, theirs.stderr
+        found = json.loads(theirs.stdout.splitlines()[-1])
+        replayed = seedbed("replay", found["mlflow_run_id"], env={"MLFLOW_TRACKING_URI": server.uri}, runs=tmp_path / "mine")
+        assert replayed.status == 0, replayed.out + replayed.err
+        assert "the same bits" in replayed.out
+        study = seedbed("repeat", "determinism=portable", *words, "study.seeds=[1,2]", "--json", runs=tmp_path / "mine")
+        assert study.status == 0, study.err
+        assert (study.json["trained"], study.json["finished"]) == (1, 2), study.err
+        assert study.json["digests"]["1"] == found["digests"]["run"]
+    finally:
+        server.kill()
+
+
+@pytest.mark.emulation
+@needs_emulation
+def test_a_cpu_below_the_baseline_trains_nothing(tmp_path: Path) -> None:
+    """An IvyBridge has AVX and neither AVX2 nor FMA. (QEMU shows the flags of the machine that it runs on: the known answers say it.)"""
+    done = on("IvyBridge", "training.epochs=2", "tracking=none", f"runs='{tmp_path}'")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "determinism=portable can't be kept" in done.stderr
+    assert not list(tmp_path.glob("*/history.jsonl"))
 
 
 @pytest.mark.emulation
