@@ -77,6 +77,9 @@ def test_every_page_is_there_and_leads_where_it_says(site: Path) -> None:
     assert there - PAGES - {*named} <= {"CONTRIBUTING.md", "CHANGELOG.md"}
     menu = {unquote(link) for link in pages[site / "index.html"].menu}
     assert {page.removesuffix(".md") + ".html" for page in there} <= menu
+    assert ">More<" not in re.sub(r"\s", "", pages[site / "index.html"].text), "a page of docs/ has no place in `nav` of mkdocs.yml"
+    read = pages[site / "index.html"].links
+    assert all(page.removesuffix(".md") + ".html" in read for page in PAGES)
     for path, seen in pages.items():
         for link in [*seen.links, *seen.loaded]:
             address, anchor = urldefrag(link)
@@ -102,9 +105,16 @@ def small(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     shutil.copytree(MAKING, tmp_path / "docs" / "making")
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-    config |= {"nav": ["index.md", {"Guide": ["CONTRIBUTING.md", "CHANGELOG.md"]}, "api/seedbed.one.md"], "site_dir": "site"}
+    config |= {
+        "nav": [
+            "index.md",
+            {"Guide": [{"Inside": ["CONTRIBUTING.md", "CHANGELOG.md"]}, {"Nothing": ["CHANGELOG.md"]}]},
+            "api/seedbed.one.md",
+        ],
+        "site_dir": "site",
+    }
     (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(config))
-    (tmp_path / "docs" / "index.md").write_text("# One\n\nSee [other](other.md#more).\n")
+    (tmp_path / "docs" / "index.md").write_text("# One\n\nSee [other](other.md#more).\n\n<!-- pages -->\n")
     (tmp_path / "docs" / "other.md").write_text("# Other\n\nThe [`config`](../mkdocs.yml), as it is.\n\n## More\n\n<!-- modules -->\n")
     (tmp_path / "CONTRIBUTING.md").write_text("# How to change it\n\n[Other](docs/other.md#more), [a module](src/seedbed/one.py)\n")
     source = tmp_path / "src" / "seedbed"
@@ -123,6 +133,8 @@ def test_pages_that_nav_lacks_papers_links_and_docstrings(small: Path) -> None:
     assert "other.html" in index.menu  # under "More"
     assert ">More<" in re.sub(r"\s", "", index.text)
     assert "CHANGELOG" not in index.text  # there is none
+    assert "Nothing" not in index.text
+    assert '<td><a href="CONTRIBUTING.html">How to change it</a></td>' in index.text
     assert "The <code>config</code>, as it is." in other.text
     assert '<a href="other.html#more">Other</a>, a module' in paper.text
     assert "<td>One module.</td>" in other.text

@@ -19,7 +19,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 PAPERS = ("CONTRIBUTING.md", "CHANGELOG.md")  # at the top of the repository, where people look for them
-MODULES = "<!-- modules -->"
+MODULES, PAGES = "<!-- modules -->", "<!-- pages -->"
 LINK = re.compile(r"(?<!\\)(?P<image>!?)\[(?P<text>(?:[^\[\]\n]|\[[^\]\n]*\])*)\]\((?P<target>[^)\s]+)\)")
 FENCE = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 
@@ -32,7 +32,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if page.startswith("api/"):
             files.append(File.generated(config, page, content=_of_module(page.removeprefix("api/").removesuffix(".md"))))
     here = {file.src_uri for file in files.documentation_pages()}
-    config.nav = _without(config.nav, {*PAPERS} - here)
+    config.nav = _only(config.nav, here)
     more = sorted(here - set(named(config.nav)))
     if more:
         config.nav.append({"More": more})
@@ -57,6 +57,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     if MODULES in markdown:
         markdown = markdown.replace(MODULES, _modules(named(config.nav)))
+    if PAGES in markdown:
+        markdown = markdown.replace(PAGES, _pages(config.nav, files))
     parts = FENCE.split(markdown)
     return "".join(part if FENCE.fullmatch(part) else LINK.sub(link, part) for part in parts)
 
@@ -69,12 +71,33 @@ def named(nav: Any) -> Iterator[str]:
         yield from named(entry)
 
 
-def _without(nav: Any, missing: set[str]) -> Any:
+def _only(nav: Any, here: set[str]) -> Any:
+    """`nav` without pages that aren't there, and without sections that have none."""
     if isinstance(nav, dict):
-        return {title: _without(entry, missing) for title, entry in nav.items()}
-    return (
-        [_without(entry, missing) for entry in nav if not (isinstance(entry, str) and entry in missing)] if isinstance(nav, list) else nav
-    )
+        return {title: kept for title, entry in nav.items() if (kept := _only(entry, here))}
+    if isinstance(nav, list):
+        return [kept for entry in nav if (kept := _only(entry, here))]
+    return nav if nav in here else None
+
+
+def _pages(nav: Any, files: Files) -> str:
+    """What there is to read, section by section; without the API."""
+    rows = ["| about | to read |", "|---|---|"]
+    for tab in nav:
+        for title, entries in tab.items() if isinstance(tab, dict) else ():
+            if title == "API" or isinstance(entries, str):
+                continue
+            sections = [entry for entry in entries if isinstance(entry, dict)] or [{title: entries}]
+            rows += [
+                f"| {about} | {' · '.join(_link(page, files) for page in pages)} |" for one in sections for about, pages in one.items()
+            ]
+    return "\n".join(rows)
+
+
+def _link(page: str, files: Files) -> str:
+    file = files.get_file_from_path(page)
+    heading = re.search(r"^# (.*)$", file.content_string, re.MULTILINE) if file else None
+    return f"[{heading[1] if heading else page}]({page})"
 
 
 def _source(module: str) -> Path:
