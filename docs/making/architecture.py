@@ -14,8 +14,8 @@ from pathlib import Path
 
 import grimp
 
-sys.path.insert(0, str(Path(__file__).parent))
-import drawing
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "src")]  # this tree is drawn, not what is installed
+import drawing  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 DRAWING = ROOT / "docs" / "architecture.svg"
@@ -85,15 +85,22 @@ def shown(house: House) -> dict[str, set[str]]:
 
 
 def draw(house: House) -> str:
-    """Floors as the contract has them; above them what nobody imports, below them what the layers don't name either."""
-    above = [part for part in house.around if not any(part in used for used in house.imports.values())]
-    below = [part for part in house.around if part not in above]
+    """Floors as the contract has them; what it doesn't name stands below those that import it, or on top if nobody does."""
+    arrows = shown(house)
+    rows: list[list[str]] = [[], *map(list, house.floors), []]
+    waiting = list(house.around)
+    while waiting:
+        level = {part: number for number, row in enumerate(rows) for part in row}
+        over = {part: [other for other in arrows if part in arrows[other]] for part in waiting}
+        part = next(part for part in waiting if all(other in level for other in over[part]))
+        rows[max((level[other] + 1 for other in over[part]), default=0)].append(part)
+        waiting.remove(part)
     machinery = house.floors[0][0].split(".")[0]
     boxes = {}
     for part in house.parts:
         kind = "apart" if part in house.around else "package" if _source(part).stem == "__init__" else "module"
         boxes[part] = drawing.Box(part.removeprefix(f"{machinery}."), purpose(part), " · ".join(sorted(house.outside[part])), kind)
-    return drawing.svg([above, *house.floors, below], boxes, shown(house))
+    return drawing.svg([row for row in rows if row], boxes, arrows)
 
 
 def table(house: House) -> str:
