@@ -81,22 +81,25 @@ def _only(nav: Any, here: set[str]) -> Any:
 
 
 def _pages(nav: Any, files: Files) -> str:
-    """What there is to read, section by section; without the API."""
+    """What there is to read, section by section."""
     rows = ["| about | to read |", "|---|---|"]
     for tab in nav:
         for title, entries in tab.items() if isinstance(tab, dict) else ():
-            if title == "API" or isinstance(entries, str):
+            if isinstance(entries, str):
                 continue
             sections = [entry for entry in entries if isinstance(entry, dict)] or [{title: entries}]
+            before = "API: " if title == "API" else ""
             rows += [
-                f"| {about} | {' · '.join(_link(page, files) for page in pages)} |" for one in sections for about, pages in one.items()
+                f"| {before}{about} | {' · '.join(_link(page, files) for page in pages)} |"
+                for one in sections
+                for about, pages in one.items()
             ]
     return "\n".join(rows)
 
 
 def _link(page: str, files: Files) -> str:
     file = files.get_file_from_path(page)
-    heading = re.search(r"^# (.*)$", file.content_string, re.MULTILINE) if file else None
+    heading = re.search(r"^# (?:seedbed\.)?(.*)$", file.content_string, re.MULTILINE) if file else None
     return f"[{heading[1] if heading else page}]({page})"
 
 
