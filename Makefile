@@ -134,6 +134,19 @@ endif
 image-test: $(VENV)/.dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 10 GB)
 	@$(BIN)/python -m pytest -m "image and not slow" -n 0 -rs $(ARGS)
 
+ifneq ($(wildcard mkdocs.yml),)
+.PHONY: docs docs-serve
+# MkDocs's notice of its successor says nothing about this build
+export NO_MKDOCS_2_WARNING ?= 1
+docs: $(VENV)/.docs  ## the documentation as a site, build/site/index.html; draws docs/architecture.svg anew
+	@$(BIN)/python docs/making/architecture.py
+	@$(BIN)/mkdocs build --quiet $(ARGS)
+	@echo "build/site/index.html"
+
+docs-serve: $(VENV)/.docs  ## the site, on this machine alone, anew after each change: http://127.0.0.1:8000 (PORT=8001)
+	@$(BIN)/mkdocs serve --dev-addr 127.0.0.1:$${PORT:-8000} $(ARGS)
+endif
+
 lint: $(VENV)/.dev  ## hadolint, ruff (check and format), mypy, import contracts, audit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -177,6 +190,7 @@ lock-files:
 	@$(COMPILE) pyproject.toml --extra gpu -c requirements/cpu.txt -o requirements/gpu.txt
 	@$(COMPILE) --group server -c requirements/cpu.txt -o requirements/server.txt
 	@$(COMPILE) pyproject.toml --extra cpu --group dev -c requirements/cpu.txt -o requirements/dev.txt
+	@$(COMPILE) --group docs -c requirements/dev.txt -o requirements/docs.txt
 	@$(COMPILE) --group cluster -c requirements/cpu.txt -o requirements/cluster.txt
 	@$(COMPILE) --group template -c requirements/cpu.txt -o requirements/template.txt
 	@$(COMPILE) --group jax -c requirements/cpu.txt -o requirements/jax.txt
@@ -217,6 +231,10 @@ $(VENV)/.dev: $(VENV)/.train requirements/dev.txt
 
 $(VENV)/.template: $(VENV)/.train requirements/template.txt
 	@$(INSTALL) -r requirements/template.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.train requirements/docs.txt
+	@$(INSTALL) -r requirements/docs.txt
 	@touch $@
 
 $(VENV)/.backends: $(VENV)/.dev requirements/jax.txt requirements/torch.txt

@@ -98,7 +98,7 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
     targets = ran("make", cwd=copy)
     assert "make train" in targets
     assert "make template-update" in targets
-    assert not re.search(r"make (new|tutorial|legacy|bench) ", targets)
+    assert not re.search(r"make (new|tutorial|legacy|bench|docs|docs-serve) ", targets)
 
 
 def test_a_copy_trains(released: Path, tmp_path: Path) -> None:
