@@ -166,7 +166,7 @@ def test_a_study_can_be_read_in_mlflow(record: Record, uri: str) -> None:
         copy.update(id=f"{seed:032x}", key=path.name, seeds={**copy.seeds, "master": seed})
         tracking.push(copy, uri, "study")
     found = runs_of(uri, "study")
-    assert sorted(run.info.run_name for run in found) == [f"digits {seed}" for seed in range(10)]
+    assert sorted(run.info.run_name for run in found) == [f"digits · seed {seed}" for seed in range(10)]
     assert sorted(run.data.params["seeds.master"] for run in found) == [str(seed) for seed in range(10)]
     (one,) = client(uri).search_runs([found[0].info.experiment_id], "params.`seeds.master` = '3'")
     assert one.data.tags["seedbed.key"] == f"{3:064x}"
