@@ -24,8 +24,8 @@ def of_run(experiment_id: str, run_id: str, file: str = "") -> str:
 
 
 def of_table(experiment_id: str, key: str = ALL) -> str:
-    """The address of a table, below the server's own."""
-    return f"#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={key}"
+    """The address of a table, below the server's own. key: of a view; "": the columns that the page has by itself."""
+    return f"#/experiments/{experiment_id}/runs?{TRAINING}" + (f"&viewStateShareKey={key}" if key else "")
 
 
 def columns(seeds: Iterable[str], metrics: Iterable[str]) -> list[str]:
