@@ -15,6 +15,7 @@ ALL = "seeds"  # the view of all runs of an experiment
 # MLflow 3.17's page begins with prompts and traces, whatever the experiment is, for whoever has not switched to training.
 TRAINING = "workflowType=machine_learning"
 MOST = 30  # columns
+NAME = "attributes.`Run Name`"
 FIRST = ("master", "split", "init", "shuffle", "dropout", "augment")  # seeds that have a column; the others follow from the first
 
 
@@ -44,9 +45,9 @@ def nested(shown: Sequence[str]) -> str:
     return json.dumps({**_columns(shown), "orderByKey": "attributes.start_time", "orderByAsc": False})
 
 
-def _columns(shown: Sequence[str]) -> dict[str, list[str]]:
+def _columns(shown: Sequence[str]) -> dict[str, Any]:
     names = list(dict.fromkeys(shown))
-    return {"selectedColumns": names, "columnOrder": names}
+    return {"selectedColumns": names, "columnOrder": [NAME, *names], "columnWidths": {NAME: 330, **dict.fromkeys(names, 110)}}
 
 
 def widen(client: Any, experiment_id: str, shown: Sequence[str]) -> None:
