@@ -59,10 +59,8 @@ diff: $(VENV)/.train  ## what differs between two records, and what explains it:
 audit: $(VENV)/.dev  ## what in your code makes runs differ, with the mend: make audit ARGS="src/example --json"
 	@$(BIN)/seedbed audit $(ARGS)
 
-ui: $(VENV)/.train  ## MLflow's page for all runs, on this machine alone: http://127.0.0.1:5001
-	@mkdir -p runs/mlflow
-	@echo "MLflow: http://127.0.0.1:$${PORT:-5001}  (Ctrl-C ends it)"
-	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server --host 127.0.0.1 --port $${PORT:-5001} --workers 1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/runs/mlflow/mlflow.db}"
+ui: $(VENV)/.train  ## MLflow's page for all runs, on this machine alone: make ui PORT=5001 (it prints where the tables with seeds are)
+	@PORT="$(PORT)" $(BIN)/seedbed ui $(ARGS)
 
 doctor: $(VENV)/.train  ## which levels of determinism this machine can keep, and what runs here
 	@$(BIN)/seedbed doctor $(ARGS)

@@ -166,10 +166,55 @@ def test_a_study_can_be_read_in_mlflow(record: Record, uri: str) -> None:
         copy.update(id=f"{seed:032x}", key=path.name, seeds={**copy.seeds, "master": seed})
         tracking.push(copy, uri, "study")
     found = runs_of(uri, "study")
-    assert sorted(run.info.run_name for run in found) == [f"digits {seed}" for seed in range(10)]
+    assert sorted(run.info.run_name for run in found) == [f"digits · seed {seed}" for seed in range(10)]
     assert sorted(run.data.params["seeds.master"] for run in found) == [str(seed) for seed in range(10)]
     (one,) = client(uri).search_runs([found[0].info.experiment_id], "params.`seeds.master` = '3'")
     assert one.data.tags["seedbed.key"] == f"{3:064x}"
+
+
+def test_a_run_s_description_says_what_it_is_and_how_it_is_replayed(record: Record, uri: str) -> None:
+    run = client(uri).get_run(tracking.push(record, uri, "seedbed"))
+    note = run.data.tags["mlflow.note.content"]
+    assert run.info.run_name == "digits · seed 7"
+    assert f'make replay ARGS="{run.info.run_id}"' in note
+    assert f'make replay ARGS="{record.key[:12]}"' in note
+    for word in (record.key, record.digests["run"], "shuffle 5", f"test_accuracy {record.metrics['test_accuracy']:.6g}"):
+        assert word in note
+    # every kind of run has columns for its seeds and its results in the table that `make ui` leads to
+    (experiment,) = [one for one in client(uri).search_experiments() if one.name == "seedbed"]
+    shown = json.loads(experiment.tags["mlflow.sharedViewState.seeds"])["selectedColumns"]
+    assert {"params.`seeds.master`", "params.`seeds.init`", "metrics.`test_accuracy`"} <= set(shown)
+    assert tracking.pages(uri)[0][1].endswith(f"/{experiment.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=seeds")
+
+
+def test_a_run_that_cannot_be_replayed_does_not_say_so(record: Record, uri: str) -> None:
+    record.update(level="seeded")
+    note = client(uri).get_run(tracking.push(record, uri, "seedbed")).data.tags["mlflow.note.content"]
+    assert "replay" not in note
+    assert "not necessarily with the same bits" in note
+
+
+def test_what_a_person_has_written_in_mlflow_stays(record: Record, uri: str) -> None:
+    final = dict(record.content)
+    grown(record, 1)
+    run_id = tracking.push(record, uri, "seedbed")
+    client(uri).set_tag(run_id, "mlflow.note.content", "the one for the paper")
+    record.update(**final)
+    for _ in range(2):
+        tracking.push(record, uri, "seedbed")
+        run = client(uri).get_run(run_id)
+        assert run.data.tags["mlflow.note.content"] == "the one for the paper"
+        assert run.info.run_name == "digits · seed 7"
+    client(uri).update_run(run_id, name="mine")
+    tracking.push(record, uri, "seedbed")
+    assert client(uri).get_run(run_id).info.run_name == "mine"
+
+
+def test_names_and_errors_mean_nothing_to_markdown(record: Record, uri: str) -> None:
+    record.update(metrics={"test_<lambda>|x": 0.5}, status="failed", error="ValueError: <script>alert(1)</script> `x`")
+    note = client(uri).get_run(tracking.push(record, uri, "seedbed")).data.tags["mlflow.note.content"]
+    assert "&lt;lambda>&#124;x 0.5" in note
+    assert "    ValueError: <script>" in note  # in a block of code
 
 
 # --- once ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,23 @@ def test_one_parent_for_all_that_is_asked_of_a_study(seedbed: Callable[..., Any]
     assert parent.data.metrics["train_loss.n"] == 5
     assert parent.data.metrics["train_loss.mean"] == more.json["metrics"]["train_loss"]["mean"]
     assert more.json["sentence"] in parent.data.tags["mlflow.note.content"]
+    # what a person reads: names by seed (that of the run that was there before, too), a description that leads to all else
+    assert {run.info.run_name for run in nested.values()} == {f"seed {seed}" for seed in range(1, 6)}
+    assert parent.info.run_name == "sequence · 5 seeds: training.epochs=3"
+    note, id = parent.data.tags["mlflow.note.content"], parent.info.run_id
+    assert 'make repeat ARGS="training.epochs=3 study.n=5 study.track_models=true"' in note
+    assert uri not in note + parent.data.tags["seedbed.overrides"]
+    view = parent.data.tags["seedbed.parent_of"][:12]
+    assert f"(#/experiments/{parent.info.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={view})" in note
+    assert f"/runs/{id}/artifacts/report.html?" in note
+    assert f"![Results over seeds](get-artifact?path=description/distribution.png&run_uuid={id})" in note
+    assert "| metric | train_loss |" in note
+    files = {item.path for item in [*client.list_artifacts(id), *client.list_artifacts(id, "description")]}
+    assert files >= {"report.html", "distribution.png", "description/distribution.png", "description/learning_curves.png"}
+    state = json.loads(client.get_experiment(parent.info.experiment_id).tags[f"mlflow.sharedViewState.{view}"])
+    assert state["selectedColumns"][:2] == ["metrics.`train_loss`", "params.`seeds.master`"]
+    assert state["searchFilter"] == f"tags.mlflow.parentRunId = '{id}'"
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`train_loss`", True)  # the best first
     # what is sent of a nested run: everything but the picture, and the model if it is asked for
     for master, files in (("1", set()), ("4", set())):
         found = {Path(item.path).name for item in client.list_artifacts(nested[master].info.run_id, "record")}
@@ -57,3 +75,25 @@ def test_a_comparison_and_its_studies(seedbed: Callable[..., Any], tmp_path: Pat
     assert {item.path for item in client.list_artifacts(parents[name].info.run_id)} >= {"differences.png", "pairs.csv"}
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len(runs) == 3 + 12
+    # the two studies are nested in the comparison, and each run says which it belongs to
+    whole = parents.pop(name)
+    assert name == "compare model.hidden=[3] / model.hidden=[4] · 6 seeds"
+    for part in parents.values():
+        assert part.data.tags["mlflow.parentRunId"] == whole.info.run_id
+        assert f"/runs/{part.info.run_id}?" in whole.data.tags["mlflow.note.content"]
+    names = {
+        run.info.run_name for run in runs if run.data.tags.get("mlflow.parentRunId") in {part.info.run_id for part in parents.values()}
+    }
+    assert names == {f"model.hidden=[{size}] · seed {seed}" for size in (3, 4) for seed in range(1, 7)}
+    assert "differences.png" in whole.data.tags["mlflow.note.content"]
+    assert "report.html" in {item.path for item in client.list_artifacts(whole.info.run_id)}
+    # sent to another store later, all of it is the same
+    for study in (tmp_path / "runs" / "studies").glob("*/report.html"):
+        study.unlink()
+    other = f"sqlite:///{tmp_path}/other/mlflow.db"
+    assert seedbed("sync", "--uri", other, "--runs", str(tmp_path / "runs")).status == 0
+    again = MlflowClient(other)
+    found = again.search_runs([again.get_experiment_by_name("seedbed").experiment_id])
+    assert sorted(run.info.run_name for run in found) == sorted(run.info.run_name for run in runs)
+    (whole,) = [run for run in found if run.info.run_name == name]
+    assert "report.html" in {item.path for item in again.list_artifacts(whole.info.run_id)}

@@ -30,6 +30,7 @@ VERBS = {
     "diagnose": "the first point at which two executions part: epoch, step, layer, tensor, and the usual cause",
     "audit": "what in your code makes runs differ: audit [FILE …]; --dynamic KEY=VALUE … watches a training draw",
     "new": "a function of your own with its config and test, to fill in: new data NAME, new model NAME",
+    "ui": "MLflow's page of all runs, on this machine alone, and the addresses of tables with seeds as columns",
     "sync": "send to MLflow what is missing there; twice is harmless",
     "doctor": "which levels this machine can keep, and why; what runs here",
 }
@@ -55,10 +56,10 @@ def main(argv: list[str]) -> int:
         lines += ["usage: seedbed COMMAND [ARGUMENTS]\n", *(f"  {name:9} {words}" for name, words in VERBS.items())]
         print("\n".join(lines), file=sys.stdout if helped else sys.stderr)
         return 0 if helped else 2
-    from seedbed import new, proofs, studies
+    from seedbed import new, proofs, studies, ui
 
     commands: dict[str, Callable[[list[str]], int]] = {
-        "train": train, "sync": sync, "doctor": doctor, "new": new.new,
+        "train": train, "sync": sync, "doctor": doctor, "new": new.new, "ui": ui.ui,
         "repeat": studies.repeat, "compare": studies.compare, "variance": studies.variance, "report": studies.report,
         "verify": proofs.verify, "replay": proofs.replay, "diff": proofs.diff, "diagnose": proofs.diagnose, "audit": proofs.audit,
     }  # fmt: skip

@@ -12,6 +12,14 @@ from typing import NoReturn
 from rich.console import Console
 from rich.text import Text
 
+# Words that say where things are kept, and not what is trained; an address may hold a password.
+ELSEWHERE = ("tracking", "runs=", "hydra.run", "hydra.sweep", "--json")
+
+
+def telling(words: Sequence[str]) -> list[str]:
+    """The words of a command that say what is trained, as they may be kept and sent."""
+    return [word for word in words if not word.startswith(ELSEWHERE)]
+
 
 def lines(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values, a line each and never broken: a path can be copied."""

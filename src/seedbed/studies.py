@@ -39,7 +39,7 @@ def repeat(argv: list[str]) -> int:
         if composed is None:
             return 0
         config, hydra = composed
-        _import_soon("seedbed.study.report", "seedbed.study.plots")
+        _import_soon("seedbed.study.report", "seedbed.study.plots", *(["seedbed.study.page"] if config.tracking.uri else []))
         with follower.following_studies(config.tracking, config.runs, printed.say) as tell:
             result = _run([(config, argv)], hydra, tell, process)[0]
     from seedbed.study import report, show
@@ -71,7 +71,7 @@ def compare(argv: list[str]) -> int:
         comparing.check(configs)
         config, hydra = next(found for found in composed.values() if found)
         asked = {name: (configs[name], [*words, *common]) for name, words in sides.items()}
-        found = _concluded(asked, hydra, lambda results: comparing.compared(results, config, argv), comparing.write)
+        found = _concluded(asked, hydra, lambda results: comparing.compared(results, config, argv), comparing.write, list(asked))
     _print(found, comparing.as_json if as_json else None, "compare")
     return 1 if found.missing or (strict and not found.best_is_first) else 0
 
@@ -124,17 +124,21 @@ def report(argv: list[str]) -> int:
 
 
 def _concluded(
-    asked: Mapping[Any, tuple[Any, list[str]]], hydra: Any, conclude: Callable[[dict[Any, Result]], Any], write: Callable[[Any], None]
-) -> Any:
-    """Run several studies, and write and track what `conclude` makes of their results, by the names of `asked`."""
+    asked: Mapping[Any, tuple[Any, list[str]]], hydra: Any, conclude: Callable[[dict[Any, Result]], Any], write: Callable[[Any], None],
+    sides: Sequence[str] = (),
+) -> Any:  # fmt: skip
+    """Run several studies, and write and track what `conclude` makes of their results, by the names of `asked`.
+
+    sides: what the studies are called in MLflow, where their own words don't say.
+    """
     config = next(iter(asked.values()))[0]
     with follower.following_studies(config.tracking, config.runs, printed.say) as tell:
-        results = dict(zip(asked, _run(list(asked.values()), hydra, tell), strict=True))
+        results = dict(zip(asked, _run(list(asked.values()), hydra, tell, sides=sides), strict=True))
         if stopped := next((result.stopped for result in results.values() if result.stopped), None):
             raise SystemExit(stopped)
         found = conclude(results)
         write(found)
-        tell({"report": str(found.path)})
+        _tell_report(tell, found.path, config)
     return found
 
 
@@ -148,19 +152,20 @@ def _print(found: Any, as_json: Callable[[Any], dict[str, Any]] | None, verb: st
 
 
 def _run(
-    asked: Sequence[tuple[Any, list[str]]], hydra: Any, tell: Callable[[dict[str, Any]], None], ahead: Early | None = None
-) -> list[Result]:
-    """Run studies and write their reports. asked: a config and the words that composed it, for each."""
+    asked: Sequence[tuple[Any, list[str]]], hydra: Any, tell: Callable[[dict[str, Any]], None], ahead: Early | None = None,
+    sides: Sequence[str] = (),
+) -> list[Result]:  # fmt: skip
+    """Run studies and write their reports. asked: a config and the words that composed it, for each. sides: their names, if they have."""
     from seedbed.study import launch, repeat
 
     first = asked[0][0]
 
     def begun(studies: Sequence[Study], call: str) -> None:
         remote = bool(first.tracking.uri) and not str(first.tracking.uri).startswith(f"sqlite:///{first.runs}/")
-        for study, (config, _) in zip(studies, asked, strict=True):
+        for study, (config, _), side in zip(studies, asked, sides or [""] * len(asked), strict=True):
             fetch = remote and config.determinism.level != "off"
             told = {"study": str(study.path), "masters": list(study.masters), "models": bool(config.study.track_models), "fetch": fetch}
-            tell({**told, "call": call})
+            tell({**told, "call": call, "side": side})
             if fetch:
                 _wait_for_fetched(study.path / "fetched.json", call, float(config.tracking.wait_seconds))
 
@@ -173,12 +178,21 @@ def _run(
         try:
             said = report.verdict(result, config.study.metric, found)
         except Refused:  # a metric that these runs don't have: what they have is written all the same
-            report.write(result, report.verdict(result, None, found), found, config.tracking.experiment)
-            tell({"report": str(result.study.path)})
+            report.write(result, report.verdict(result, None, found), found, config)
+            _tell_report(tell, result.study.path, config)
             raise
-        report.write(result, said, found, config.tracking.experiment)
-        tell({"report": str(result.study.path)})
+        report.write(result, said, found, config)
+        _tell_report(tell, result.study.path, config)
     return results
+
+
+def _tell_report(tell: Callable[[dict[str, Any]], None], path: Path, config: Any) -> None:
+    """The report of the study in the folder `path` is written; MLflow gets it as a page, too."""
+    if config.tracking.uri:
+        from seedbed.study import page
+
+        page.keep(path)
+    tell({"report": str(path)})
 
 
 def _progress(name: str, counts: Callable[[], Mapping[str, int]]) -> Any:

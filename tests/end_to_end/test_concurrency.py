@@ -61,7 +61,7 @@ def test_runs_at_once_on_a_new_store_lose_nothing(tmp_path: Path) -> None:
     experiment = client.get_experiment_by_name("seedbed")
     found = {run.data.tags["seedbed.key"]: run for run in client.search_runs([experiment.experiment_id])}
     assert len(found) == many
-    assert sorted(run.info.run_name for run in found.values()) == [f"sequence {seed}" for seed in range(many)]
+    assert sorted(run.info.run_name for run in found.values()) == [f"sequence · seed {seed}" for seed in range(many)]
     for seed, record in records.items():
         run = found[record.key]
         assert (run.info.status, run.data.params["seeds.master"]) == ("FINISHED", str(seed))

@@ -26,6 +26,9 @@ PARTS = ("data", "training", "seeds", "determinism", "determinism.environment", 
 # Parts that a config may have.
 OTHERS = ("backend", "strategy", "determinism.backends", *(f"determinism.backends.{name}" for name in BACKENDS))
 
+# libyaml's, where there is one: the pages of a study read many configs, and PyYAML's own takes a tenth of a second for each.
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 DEEPEST, MOST = 40, 50_000  # levels and values of a config
 
 ENVIRONMENT = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -54,13 +57,13 @@ def config_of(folder: Path) -> dict[str, Any]:
     depth = count = 0
     try:
         text = (folder / "config.yaml").read_text(encoding="utf-8")
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # no recursion, and nothing is made yet
+        for event in yaml.parse(text, Loader=LOADER):  # no recursion, and nothing is made yet
             count += 1
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or depth > DEEPEST or count > MOST:
                 what = "an alias" if isinstance(event, yaml.AliasEvent) else "more than a config has"
                 raise Refused(f"{folder / 'config.yaml'} holds {what}; seedbed writes none.")
-        found = yaml.safe_load(text)
+        found = yaml.load(text, Loader=LOADER)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Refused(f"{folder / 'config.yaml'} can't be read: {' '.join(str(error).split())[:200]}") from None
     strange = [where for where, value in leaves(found) if not isinstance(value, str | int | float | None)]

@@ -14,6 +14,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.printed import telling
 from seedbed.run.record import write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
@@ -193,7 +194,7 @@ def write(found: Comparison) -> None:
     )  # fmt: skip
     lines = [f"# {' / '.join(found.names)}", "", found.sentence, "", "| | " + " | ".join(HEADER) + " |", "|---" * (len(HEADER) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, *cells in table(found)]
-    lines += ["", f"{len(found.masters)} seeds: {_seeds(found.masters)}. Again: `seedbed compare {shlex.join(found.words)}`", ""]
+    lines += ["", f"{len(found.masters)} seeds: {_seeds(found.masters)}. Again: `seedbed compare {shlex.join(telling(found.words))}`", ""]
     write_atomically(found.path / "summary.md", "\n".join(lines))
 
 

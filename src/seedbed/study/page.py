@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
 from seedbed import Refused
+from seedbed.printed import telling
 from seedbed.proof.untrusted import printable
 from seedbed.run import record
 from seedbed.study import origin, tables
-from seedbed.study.folder import PICTURES, Kept
+from seedbed.study.folder import PICTURES, Kept, read
 
 # What each kind of study is, for somebody who has never seen one.
 KINDS = {
@@ -71,9 +73,6 @@ PROMISES = {
 }  # fmt: skip
 OF_BITS = ("strict", "portable")
 
-# Words that say where things are kept, and not what is trained.
-ELSEWHERE = ("tracking", "runs=", "hydra.run", "hydra.sweep", "--json")
-
 REPEATING = "Trains what is missing, nothing twice, and writes the study anew; in a fresh clone it trains all of it."
 DRAWING = "Trains all of it again, with seeds of its own: the level is off."
 
@@ -112,7 +111,7 @@ def _plain(page: str) -> str:
 
 def commands(kept: Kept) -> list[tuple[str, str]]:
     """(command, what it does): how to make the study again, and one of its runs. Words are quoted for a shell."""
-    words = [printable(word, 1000) for word in kept.words if not word.startswith(ELSEWHERE)]
+    words = [printable(word, 1000) for word in telling(kept.words)]
     found = [(f"seedbed {kept.verb} {shlex.join(words)}".strip(), DRAWING if kept.level == "off" else REPEATING)]
     if kept.sides and kept.level in OF_BITS:
         run, side = kept.sides[0]
@@ -134,6 +133,12 @@ def write(kept: Kept, out: Path) -> None:
         record.write_atomically(out, html(kept))
     except OSError as error:
         raise Refused(f"{record.hindrance(error)}. {record.remedy(error)}, or say another file: --out FILE.") from None
+
+
+def keep(path: Path) -> None:
+    """Write the page beside the other files of the study in the folder `path`, for MLflow; what is in its way isn't worth a word."""
+    with suppress(Refused, OSError):
+        record.write_atomically(path / "report.html", html(read(path)))
 
 
 def missing(kept: Kept) -> Sequence[str]:

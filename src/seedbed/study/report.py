@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 
+from seedbed import Refused
+from seedbed.printed import telling
 from seedbed.run.record import BrokenOff, write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
 from seedbed.study.plan import written
-from seedbed.study.repeat import Result, metric_of
+from seedbed.study.repeat import Result, is_higher_better, metric_of
 from seedbed.study.statistics import Summary
 
 # How the columns of the summary are called for people, in this order; `Summary.as_row` names them.
@@ -111,24 +115,34 @@ def markdown(result: Result, said: str, found: Mapping[str, Summary]) -> str:
     if result.failures:
         lines += ["", f"## {len(result.failures)} without a result", ""]
         lines += [f"- seed {master}: {error.splitlines()[-1]}" for master, error in result.failures.items()]
-    overrides = " ".join(str(word) for word in result.study.content["overrides"])
+    overrides = shlex.join(telling(result.study.content["overrides"]))
     lines += ["", f"Level {result.study.content['level']}. Again: `seedbed repeat {overrides}`", ""]
     return "\n".join(lines)
 
 
-def write(result: Result, said: str, found: Mapping[str, Summary], experiment: str) -> None:
-    """Write tables and pictures into the study's folder. experiment: in MLflow.
+def write(result: Result, said: str, found: Mapping[str, Summary], config: DictConfig) -> None:
+    """Write tables and pictures into the study's folder.
 
     Raises BrokenOff where the disk says no; of a study that was stopped by it, what there is to say comes first.
     """
     with suppress(BrokenOff) if result.stopped else nullcontext(), written():
-        _write(result, said, found, experiment)
+        _write(result, said, found, config)
 
 
-def _write(result: Result, said: str, found: Mapping[str, Summary], experiment: str) -> None:
+def _about(result: Result, study: DictConfig) -> dict[str, str]:
+    """The metric that the sentence is about, and whether a higher or a lower one is better, as far as that can be said."""
+    about: dict[str, str] = {}
+    with suppress(Refused):
+        if result.records:
+            about["metric"] = metric_of(result, study.metric)
+            about["better"] = "higher" if is_higher_better(about["metric"], study.better) else "lower"
+    return about
+
+
+def _write(result: Result, said: str, found: Mapping[str, Summary], config: DictConfig) -> None:
     folder = result.study.path
-    facts = {"sentence": said, "finished": len(result.records), "asked": len(result.study.masters), "experiment": experiment,
-             "seeds": list(result.study.masters)}  # fmt: skip
+    facts = {"sentence": said, "finished": len(result.records), "asked": len(result.study.masters),
+             "experiment": config.tracking.experiment, "seeds": list(result.study.masters), **_about(result, config.study)}  # fmt: skip
     write_atomically(folder / "report.json", json.dumps(facts))
     write_atomically(folder / "summary.md", markdown(result, said, found))
     if not found:

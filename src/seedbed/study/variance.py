@@ -17,6 +17,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.printed import telling
 from seedbed.run.record import write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
@@ -169,7 +170,11 @@ def write(found: Split) -> None:
     )  # fmt: skip
     lines = ["# Sources of variance", "", found.sentence, "", "| stream | " + " | ".join(HEADER) + " |", "|---" * (len(HEADER) + 1) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in table(found)]
-    lines += ["", f"The other streams are those of seeds.master={found.master}. Again: `seedbed variance {shlex.join(found.words)}`", ""]
+    lines += [
+        "",
+        f"The other streams are those of seeds.master={found.master}. Again: `seedbed variance {shlex.join(telling(found.words))}`",
+        "",
+    ]
     write_atomically(found.path / "summary.md", "\n".join(lines))
 
 

@@ -7,7 +7,7 @@ nobody waits for MLflow's import and its first migration, and a server that is s
 
 from seedbed.tracking.following import follow
 from seedbed.tracking.runs import STATUS, Nested, push, send
-from seedbed.tracking.store import PATIENCE, warm
+from seedbed.tracking.store import PATIENCE, pages, warm
 from seedbed.tracking.studies import follow_studies, send_studies
 
-__all__ = ["PATIENCE", "STATUS", "Nested", "follow", "follow_studies", "push", "send", "send_studies", "warm"]
+__all__ = ["PATIENCE", "STATUS", "Nested", "follow", "follow_studies", "pages", "push", "send", "send_studies", "warm"]

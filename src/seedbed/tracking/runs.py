@@ -12,26 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
 from seedbed import notes
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, is_held
+from seedbed.tracking import descriptions, models, views
 from seedbed.tracking.store import answers, experiment_id_of, is_there, settle, store_lock
 
 STATUS = {RUNNING: "RUNNING", FINISHED: "FINISHED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
 METRICS_A_BATCH = 900  # MLflow takes 1000 metrics, 100 parameters and 100 tags in one request
 PARAMS_A_BATCH = 90
 LONGEST_PARAM = 5000
-MODEL = "model"
 
 
 @dataclass(frozen=True)
 class Nested:
-    """A run that belongs to a study. parent: the MLflow run of the study. model: whether its model is sent, too."""
+    """A run that belongs to a study. parent: the MLflow run of the study. model: whether its model is sent, too. name: its own."""
 
     parent: str
     model: bool
+    name: str
 
 
 def push(record: Record, uri: str, experiment: str, gone: bool = False, nested: Nested | None = None) -> str:
@@ -53,6 +53,7 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False, nested: 
             run_id, sent = _find_or_create(client, record, uri, experiment), {"most": 1 << 62}
             _log_params(client, record, run_id)  # also where it was found: who made it may have died right after that
             _log_data(client, record, run_id)
+            _log_labels(client, record, run_id, nested)
             notes.note(record, uri, run_id=run_id, epochs=0, most=sent["most"], resumed=0, status=None, error=None)
         if record.status == RUNNING and not gone and sent.get("status") != RUNNING:
             client.update_run(run_id, status="RUNNING")  # a killed run goes on
@@ -61,6 +62,7 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False, nested: 
             client.set_tag(run_id, "mlflow.parentRunId", nested.parent)
             parent = nested.parent
             if notes.is_complete(record, uri):  # trained, and sent, before the study had it
+                _log_labels(client, record, run_id, nested)
                 notes.note(record, uri, parent=parent)
                 return str(run_id)
         epochs = _log_epochs(client, record, run_id, sent)
@@ -117,13 +119,25 @@ def _find_or_create(client: Any, record: Record, uri: str, experiment: str) -> s
         "seedbed.record": record.id, "seedbed.key": record.key, "seedbed.level": record.level,
         "seedbed.study": str(record.content.get("study")),
         "mlflow.source.name": "seedbed train", "mlflow.source.type": "LOCAL",
-        "mlflow.note.content": f"`{record.key}` at level **{record.level}**, master seed {record.seeds['master']}.",
     }  # fmt: skip
     if commit := record.provenance["git"].get("commit"):
         tags["mlflow.source.git.commit"] = commit
-    name = f"{record.name} {record.seeds['master']}"
-    run = client.create_run(experiment_id, start_time=int(record.timing["started"] * 1000), tags=tags, run_name=name)
+    run = client.create_run(
+        experiment_id, start_time=int(record.timing["started"] * 1000), tags=tags, run_name=descriptions.run_name(record)
+    )
     return str(run.info.run_id)
+
+
+def _log_labels(client: Any, record: Record, run_id: str, nested: Nested | None) -> str:
+    """Name and description; returns the experiment. A name that a run was given by a study stays with it."""
+    from mlflow.entities import RunTag
+
+    run = client.get_run(run_id)
+    tags = run.data.tags
+    name = nested.name if nested else tags[descriptions.NAME] if "mlflow.parentRunId" in tags else descriptions.run_name(record)
+    wanted = descriptions.labels(tags, name, descriptions.of_run(record, run_id))
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in wanted.items() if tags.get(key) != value])
+    return str(run.info.experiment_id)
 
 
 def _log_params(client: Any, record: Record, run_id: str) -> None:
@@ -203,6 +217,9 @@ def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) ->
     epochs = len(record.rows())
     metrics = [Metric(allowed(name), value, ended, epochs) for name, value in (record.metrics or {}).items()]
     client.log_batch(run_id, metrics=metrics, tags=tags)
+    experiment_id = _log_labels(client, record, run_id, nested)
+    if nested is None:
+        views.widen(client, experiment_id, views.columns(record.seeds, (metric.key for metric in metrics)))
     with tempfile.TemporaryDirectory() as folder:
         for name in ("record.json", "config.yaml", "history.jsonl", "code.diff", "rows.npz", "weights.npz"):
             if (record.path / name).exists():
@@ -211,40 +228,4 @@ def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) ->
             pictures.learning_curves(record, Path(folder) / "learning_curves.png")
         client.log_artifacts(run_id, folder, "record")
     if record.status == FINISHED and (nested is None or nested.model) and (record.path / "model.keras").exists():
-        _log_model(client, record, run_id)
-
-
-def _log_model(client: Any, record: Record, run_id: str) -> None:
-    """The model in the layout of MLflow's `keras` flavor, so that `mlflow.keras.load_model` reads it.
-
-    Written here and not by `mlflow.keras.log_model`, which imports Keras and loads the model to say what it needs; the
-    lock says that. https://mlflow.org/docs/latest/ml/model/ (MLmodel format), mlflow.keras.save (flavor's entries).
-    """
-    from mlflow.models import Model
-
-    packages = record.inputs["environment"]["packages"]
-    run = client.get_run(run_id)
-    if run.outputs is not None and run.outputs.model_outputs:
-        return
-    experiment_id = run.info.experiment_id
-    begun = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)  # and not sent whole
-    logged = begun[0] if begun else client.create_logged_model(
-        experiment_id, name=MODEL, source_run_id=run_id, tags={"seedbed.key": record.key}, model_type="keras")  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "data").mkdir()
-        (root / "data" / "keras_module.txt").write_text("keras")
-        shutil.copy(record.path / "model.keras", root / "data" / "model.keras")
-        (root / "requirements.txt").write_text("".join(f"{name}=={version}\n" for name, version in sorted(packages.items())))
-        model = Model(run_id=run_id, model_id=logged.model_id, model_uuid=None)
-        model.add_flavor("keras", data="data", keras_version=packages.get("keras"), keras_backend="tensorflow", save_exported_model=False)
-        model.add_flavor("python_function", loader_module="mlflow.keras", python_version=record.inputs["environment"]["python"],
-                         env={"virtualenv": "python_env.yaml"})  # fmt: skip
-        python_env = {"python": record.inputs["environment"]["python"], "dependencies": ["-r requirements.txt"]}
-        (root / "python_env.yaml").write_text(yaml.safe_dump(python_env))
-        model.save(str(root / "MLmodel"))
-        client.log_model_artifacts(logged.model_id, folder)
-    client.finalize_logged_model(logged.model_id, "READY")
-    from mlflow.entities import LoggedModelOutput
-
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        models.log(client, record, run_id)

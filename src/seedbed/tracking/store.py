@@ -10,6 +10,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from seedbed.tracking import views
+
 # A request that a server doesn't answer is given up after this; `seedbed sync` sends it later.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 # MLflow prints each run's address, password and all, on standard output, which is for --json.
@@ -91,3 +93,16 @@ def is_there(client: Any, run_id: str, stages: tuple[str, ...] = ("active",)) ->
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise
+
+
+def pages(uri: str) -> list[tuple[str, str]]:
+    """(experiment, address below the server's own of the table of its runs), the one that changed last first. Makes no store."""
+    settle()
+    from mlflow import MlflowClient
+
+    with store_lock(uri):  # makes the folder, too
+        if (file := sqlite_file(uri)) is not None and not file.exists():
+            return []
+        found = MlflowClient(uri).search_experiments(order_by=["last_update_time DESC"])
+    tables = [(one.name, views.of_table(one.experiment_id, views.ALL if views.VIEW + views.ALL in one.tags else "")) for one in found]
+    return [(name, address) for name, address in tables if name != "Default"]

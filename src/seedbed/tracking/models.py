@@ -1,0 +1,50 @@
+"""A record's model into MLflow, as a model of that run."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seedbed.run.record import Record
+
+MODEL = "model"
+
+
+def log(client: Any, record: Record, run_id: str) -> None:
+    """Send a finished record's model, once, in the layout of MLflow's `keras` flavor, so that `mlflow.keras.load_model` reads it.
+
+    Written here and not by `mlflow.keras.log_model`, which imports Keras and loads the model to say what it needs; the
+    lock says that. https://mlflow.org/docs/latest/ml/model/ (MLmodel format), mlflow.keras.save (flavor's entries).
+    """
+    from mlflow.models import Model
+
+    packages = record.inputs["environment"]["packages"]
+    run = client.get_run(run_id)
+    if run.outputs is not None and run.outputs.model_outputs:
+        return
+    experiment_id = run.info.experiment_id
+    begun = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)  # and not sent whole
+    logged = begun[0] if begun else client.create_logged_model(
+        experiment_id, name=MODEL, source_run_id=run_id, tags={"seedbed.key": record.key}, model_type="keras")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "data").mkdir()
+        (root / "data" / "keras_module.txt").write_text("keras")
+        shutil.copy(record.path / "model.keras", root / "data" / "model.keras")
+        (root / "requirements.txt").write_text("".join(f"{name}=={version}\n" for name, version in sorted(packages.items())))
+        model = Model(run_id=run_id, model_id=logged.model_id, model_uuid=None)
+        model.add_flavor("keras", data="data", keras_version=packages.get("keras"), keras_backend="tensorflow", save_exported_model=False)
+        model.add_flavor("python_function", loader_module="mlflow.keras", python_version=record.inputs["environment"]["python"],
+                         env={"virtualenv": "python_env.yaml"})  # fmt: skip
+        python_env = {"python": record.inputs["environment"]["python"], "dependencies": ["-r requirements.txt"]}
+        (root / "python_env.yaml").write_text(yaml.safe_dump(python_env))
+        model.save(str(root / "MLmodel"))
+        client.log_model_artifacts(logged.model_id, folder)
+    client.finalize_logged_model(logged.model_id, "READY")
+    from mlflow.entities import LoggedModelOutput
+
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
