@@ -1,0 +1,44 @@
+"""Every module says in its first line what it is for: in a line that ends with a sentence, and no other module says the same."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+from conftest import ROOT
+
+MODULES = sorted(path for folder in ("src", "tests", "docker") for path in (ROOT / folder).rglob("*.py"))
+SCRIPTS = sorted(
+    path
+    for folder in (".ci", "docker", "docker/legacy", "tests/image")
+    for path in (ROOT / folder).iterdir()
+    if path.is_file() and path.suffix != ".py" and path.read_text(errors="replace").startswith("#!")
+)
+
+
+def purpose(path: Path) -> str:
+    """The first line of a module's docstring, or of the comment below a script's `#!`."""
+    text = path.read_text()
+    first, _, rest = text.partition("\n")
+    if path.suffix == ".py" or "python" in first:
+        return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    return rest.partition("\n")[0].removeprefix("# ") if rest.startswith("# ") else ""
+
+
+SAID = {str(path.relative_to(ROOT)): purpose(path) for path in [*MODULES, *SCRIPTS]}
+
+
+def test_each_says_what_it_is_for() -> None:
+    assert len(MODULES) > 150
+    assert {".ci/run", "docker/build", "docker/pin"} <= set(SAID)
+    assert {path: line for path, line in SAID.items() if len(line.split()) < 4} == {}
+
+
+def test_the_first_line_does_not_go_on_in_the_second() -> None:
+    assert {path: line for path, line in SAID.items() if not line.endswith((".", "?", ":"))} == {}
+
+
+def test_no_two_say_the_same() -> None:
+    times = Counter(SAID.values())
+    assert {path: line for path, line in SAID.items() if times[line] > 1} == {}
