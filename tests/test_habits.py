@@ -1,8 +1,9 @@
-"""Every module says in its first line what it is for: in a line that ends with a sentence, and no other module says the same."""
+"""The project's habits: each module says in its first line what it is for, and CONTRIBUTING.md leads to files and verbs that are there."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -42,3 +43,21 @@ def test_the_first_line_does_not_go_on_in_the_second() -> None:
 def test_no_two_say_the_same() -> None:
     times = Counter(SAID.values())
     assert {path: line for path, line in SAID.items() if times[line] > 1} == {}
+
+
+def test_what_contributing_names_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", text))
+    assert len(paths) > 40
+    assert [path for path in paths if not any((root / path).exists() for root in (ROOT, ROOT / "src" / "seedbed"))] == [
+        "conf/determinism/NAME.yaml"
+    ]
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)\b", text)) <= verbs
+
+
+def test_the_licence_is_the_machinery_s_too() -> None:
+    """A copy has a licence of its own, and the machinery keeps this one: its text goes where src/seedbed goes."""
+    text = (ROOT / "LICENSE").read_bytes()
+    assert b"Apache License" in text
+    assert (ROOT / "src" / "seedbed" / "LICENSE").read_bytes() == text
