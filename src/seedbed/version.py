@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import tomllib
+import warnings
 
 from seedbed import project_root
 
@@ -22,7 +23,9 @@ def version() -> str:
         except ModuleNotFoundError:
             pass
         else:
-            return get_version(root=project_root(), **table)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # where git itself isn't there: then it is 0.0.0
+                return get_version(root=project_root(), **table)
     if told := os.environ.get("SEEDBED_VERSION"):
         return told
     try:
