@@ -306,6 +306,19 @@ def test_the_seeds_that_were_drawn_then_are_used_again(record: Record, capsys: A
     assert "the level `off` draws its seeds anew and promises nothing" in found["why_not"]
 
 
+def test_a_portable_record_of_another_machine_is_comparable_and_said_to_be(project: Project, tmp_path: Path) -> None:
+    """Its key holds no CPU; at `strict` the same record from another CPU is no replay (`test_another_environment_is_named`)."""
+    found = project.train("determinism=portable", "training.epochs=2", f"runs='{tmp_path / 'theirs'}'")
+    there = Record.read(Path(found["record"]))
+    assert there.inputs["environment"]["cpu"] == {"baseline": "x86-64-v3"}
+    there.update(provenance={**there.provenance, "cpu": {**there.provenance["cpu"], "model": "AMD EPYC 7B12"}})
+    done = project.seedbed("replay", str(there.path))
+    assert done.status == 0, done.out + done.err
+    assert "the same bits: 7 of 7 digests agree" in done.out
+    assert "AMD EPYC 7B12" in done.out
+    assert "at portable the same bits whatever it is" in " ".join(done.out.split()).replace(" (R)", "(R)")
+
+
 @pytest.mark.parametrize("level", ["seeded", "off"])
 def test_a_level_without_a_promise_is_no_replay(record: Record, level: str, capsys: Any) -> None:
     assert here(forged(record, lambda config: config["determinism"].update(level=level))) == 2

@@ -43,6 +43,7 @@ def before(record: Record, stated: Mapping[str, Any], place: Place) -> Compariso
         variables.pop(variable, None)
         if value is not None and variable in process.deciding(config.backend.name):
             variables[variable] = value
+    inputs["environment"]["gpu"] = provenance.left_by(variables)
     return promise.compared(record.inputs, inputs)
 
 

@@ -177,7 +177,7 @@ def _variables(config: Mapping[str, Any], conf: Path) -> Iterator[str]:
         wanted = _at(config, group)
         for name, value in wanted.items() if isinstance(wanted, Mapping) else ():
             plain = value is None or (isinstance(value, str) and PLAIN_VALUE.fullmatch(value))
-            if plain and name in deciding and name not in FLAGS:
+            if plain and name in deciding and (value is None or name not in FLAGS):  # None: not to be set
                 continue
             known = _in_conf(conf, f"{group}.{name}")
             if not known or not plain or (name in FLAGS and value not in known):

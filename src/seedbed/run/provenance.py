@@ -44,12 +44,10 @@ def environment(level: Mapping[str, Any]) -> dict[str, Any]:
     The number of cores counts only where the level leaves the number of threads to the machine; the kind of CPU doesn't count at
     `portable`, whose promise it is that every CPU from its baseline on has the same bits.
     """
-    threads, gpus = level["threads"], gpu()
+    threads = level["threads"]
     backend = str(level["environment"].get("KERAS_BACKEND"))
     variables = {name: os.environ[name] for name in process.deciding(backend) if name in os.environ}
-    if (seen := visible(gpus, variables.get("CUDA_VISIBLE_DEVICES"))) is not None:
-        gpus = seen
-        variables.pop("CUDA_VISIBLE_DEVICES", None)
+    gpus = left_by(variables)
     fixed = threads["intra_op"] and threads["inter_op"]
     kind = {"baseline": "x86-64-v3"} if level.get("level") == "portable" else cpu()
     return {
@@ -60,6 +58,15 @@ def environment(level: Mapping[str, Any]) -> dict[str, Any]:
         "gpu": gpus,
         "variables": variables,
     }
+
+
+def left_by(variables: dict[str, str]) -> list[dict[str, str]]:
+    """The GPUs that a process with these variables sees. The one that chooses them is taken out, unless it can't be told what it means."""
+    gpus = gpu()
+    if (seen := visible(gpus, variables.get("CUDA_VISIBLE_DEVICES"))) is None:
+        return gpus
+    variables.pop("CUDA_VISIBLE_DEVICES", None)
+    return seen
 
 
 def describe(level: Mapping[str, Any]) -> dict[str, Any]:
