@@ -112,11 +112,13 @@ ENV SEEDBED_IMAGE_SETS="\
 # Where the image comes from: in its variables for the records of its runs, in its labels for those who have the image.
 ARG VARIANT
 ARG COMMIT=unknown
+ARG VERSION=0.0.0
 ARG LOCK=unknown
 ARG BASE_IMAGE
-ENV SEEDBED_IMAGE=seedbed:${VARIANT} SEEDBED_COMMIT=${COMMIT} SEEDBED_LOCK=${LOCK}
+ENV SEEDBED_IMAGE=seedbed:${VARIANT} SEEDBED_COMMIT=${COMMIT} SEEDBED_LOCK=${LOCK} SEEDBED_VERSION=${VERSION}
 LABEL org.opencontainers.image.title=seedbed \
       org.opencontainers.image.description="A reproducible Keras training template" \
+      org.opencontainers.image.version=${VERSION} \
       org.opencontainers.image.revision=${COMMIT} \
       org.opencontainers.image.base.name=${BASE_IMAGE} \
       seedbed.lock=${LOCK} \

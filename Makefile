@@ -18,7 +18,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test new lint bench jax torch cluster lock lock-check clean
+.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test new lint bench jax torch cluster lock lock-check release-check coverage clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^ifneq .*wildcard/ {path = $$0; sub(/.*wildcard /, "", path); sub(/\).*/, "", path); hidden = system("[ -e \"" path "\" ]")} \
@@ -129,6 +129,13 @@ emulation: $(VENV)/.dev  ## install QEMU, for --against-cpu (root on Debian)
 	@$(BIN)/python tests/portable/emulation.py
 endif
 
+# Slower than the tests alone by a fifth or more, so not a part of them; the report comes even if one fails.
+coverage: $(TESTED)  ## which lines the tests execute, child processes included: a table, and pages in build/coverage/html (ARGS as for test)
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@status=0; $(BIN)/python -m coverage run -m pytest -m "not slow and not image and not emulation" $(ARGS) || status=$$?; \
+	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report && $(BIN)/python -m coverage html --quiet; \
+	echo "Line by line: build/coverage/html/index.html"; exit $$status
+
 image-test: $(VENV)/.dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 10 GB)
 	@$(BIN)/python -m pytest -m "image and not slow" -n 0 -rs $(ARGS)
 
@@ -180,6 +187,9 @@ lock-check: $(VENV)/.uv  ## fail when requirements/ and pyproject.toml part
 	$(MAKE) --no-print-directory lock-files; after=$$(cat requirements/*.txt | sha256sum); cp "$$copy"/*.txt requirements/; rm -r "$$copy"; \
 	[ "$$before" = "$$after" ] || { echo "requirements/ is not what pyproject.toml asks for: make lock" >&2; exit 2; }
 
+release-check: $(VENV)/.dev  ## what is still missing before a release, a line each; 1 if anything is: make release-check VERSION=0.2.0
+	@$(BIN)/python .ci/release_check.py $(VERSION) $(ARGS)
+
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header
 .PHONY: lock-files
 lock-files:
@@ -214,11 +224,12 @@ $(VENV)/.uv: requirements/uv.txt
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; fi
 	@touch $@
 
-# build.txt comes first: one dependency is a source archive, and what builds it is pinned too.
+# build.txt comes first: one dependency is a source archive, and what builds it is pinned too. It stays, since this project's own
+# version, which is git's, is read by what is in it.
 $(VENV)/.train: $(VENV)/.uv requirements/build.txt requirements/cpu.txt pyproject.toml
 	@echo "Installing what training needs, pinned by hash (once; some minutes on a slow line)"
 	@$(INSTALL) -r requirements/build.txt
-	@if [ "$(UV)" = "$(BIN)/uv" ]; then $(SYNC) requirements/cpu.txt requirements/uv.txt; else $(SYNC) requirements/cpu.txt; fi
+	@$(SYNC) requirements/cpu.txt requirements/build.txt $(if $(filter $(BIN)/uv,$(UV)),requirements/uv.txt)
 	@$(PACKAGE)
 	@touch $@
 

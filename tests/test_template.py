@@ -81,6 +81,11 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
     }
     assert (chosen["data"], chosen["model"], chosen["experiment"]) == (*EXAMPLES[example], None)
     assert "Us" in (copy / "LICENSE").read_text()
+    assert "Apache" not in (copy / "LICENSE").read_text()  # which is the machinery's, and lies with it
+    assert (copy / "src" / "seedbed" / "LICENSE").read_bytes() == (released / "LICENSE").read_bytes()
+    assert project["project"]["license"] == "MIT AND Apache-2.0"
+    assert project["project"]["authors"] == [{"name": "Us"}]
+    assert "## [Unreleased]" in (copy / "CHANGELOG.md").read_text()
     own = [
         file for file in copy.rglob("*") if file.is_file() and not {".git", "seedbed", "requirements"} & set(file.relative_to(copy).parts)
     ]
@@ -99,6 +104,28 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
     assert "make train" in targets
     assert "make template-update" in targets
     assert not re.search(r"make (new|tutorial|legacy|bench|docs|docs-serve) ", targets)
+
+
+def test_a_copy_has_a_version_and_a_licence_of_its_own_or_none(released: Path, tmp_path: Path) -> None:
+    copy = new(released, tmp_path / "churn", "--data", "example=none")
+    assert not (copy / "LICENSE").exists()
+    project = tomllib.loads((copy / "pyproject.toml").read_text())["project"]
+    assert project["license-files"] == ["src/seedbed/LICENSE"]
+    assert not {"license", "authors"} & set(project)
+
+    def version() -> str:
+        env = {**OUTSIDE, "PYTHONPATH": str(copy / "src")}
+        return subprocess.run(
+            [sys.executable, "-m", "seedbed", "--version"], env=env, cwd=copy, capture_output=True, text=True
+        ).stdout.strip()
+
+    assert version().startswith("0.0.0.post1.dev1+g")  # the template's v1.0.0 is not its own
+    ran("git", "tag", "v0.3.0", cwd=copy)
+    assert version() == "0.3.0"
+    build = [sys.executable, "-c", "import sys, setuptools.build_meta as b; print(b.prepare_metadata_for_build_wheel(sys.argv[1]))"]
+    assert ran(*build, str(tmp_path), cwd=copy).split()[-1] == "churn-0.3.0.dist-info"
+    check = ran(sys.executable, ".ci/release_check.py", "--only", "tree", "tag", "changelog", "strings", "figures", cwd=copy, status=1)
+    assert re.findall(r"^no +(\w+)", check, re.MULTILINE) == ["changelog", "changelog"]
 
 
 def test_a_copy_trains(released: Path, tmp_path: Path) -> None:
@@ -143,7 +170,7 @@ def test_an_update_brings_machinery_and_leaves_what_is_the_users(released: Path,
     committed(copy, "mine")
 
     for version, old in (("v1.1.0", ""), ("v1.2.0", "v1.1.0")):
-        edit(template / "src" / "seedbed" / "__init__.py", f'__version__ = "{old or "0.1.0"}"', f'__version__ = "{version}"')
+        edit(template / "src" / "seedbed" / "cli.py", old or "The commands: parse", version)
         edit(
             template / "template" / "src" / "[= package =]" / "data.py.jinja",
             "    bunch = load_wine()",
@@ -153,7 +180,7 @@ def test_an_update_brings_machinery_and_leaves_what_is_the_users(released: Path,
         edit(template / "pyproject.toml", '  "rich>=14",', f'  "rich>=14",  # {version}' if not old else '  "rich>=14",')
         committed(template, version, version)
         ran(TOOLS / "copier", "update", "--skip-answered", "--defaults", "--quiet", cwd=copy)
-        assert f'__version__ = "{version}"' in (copy / "src" / "seedbed" / "__init__.py").read_text()
+        assert (copy / "src" / "seedbed" / "cli.py").read_text().startswith(f'"""{version}')
         assert "UU" not in ran("git", "status", "--porcelain", cwd=copy)
         committed(copy, f"update to {version}")
     assert "load_wine()  # mine" in (copy / "src" / "churn" / "data.py").read_text()

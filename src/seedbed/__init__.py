@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__version__ = "0.1.0"
-
 
 class Refused(Exception):
     """A mistake or a limit that the user can mend: one message, no traceback, exit status 2.

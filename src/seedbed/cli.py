@@ -16,7 +16,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from seedbed import Refused, __version__, composing, printed
+from seedbed import Refused, composing, printed
 
 VERBS = {
     "train": "train one model, keep its record, track it (KEY=VALUE overrides the config; --help shows it)",
@@ -47,13 +47,19 @@ def main(argv: list[str]) -> int:
     if argv[:1] in (["-sc"], ["--shell-completion"], ["--shell_completion"]):
         return _complete(argv)
     if argv[:1] == ["--version"]:
-        print(__version__)
+        from seedbed.version import version
+
+        print(version())
         return 0
     verb = argv[0] if argv else ""
     if verb not in VERBS:
         helped = verb in ("", "-h", "--help")
         lines = [] if helped else [f"seedbed: there is no command {verb!r}.\n"]
-        lines += ["usage: seedbed COMMAND [ARGUMENTS]\n", *(f"  {name:9} {words}" for name, words in VERBS.items())]
+        lines += [
+            "usage: seedbed COMMAND [ARGUMENTS]\n",
+            *(f"  {name:9} {words}" for name, words in VERBS.items()),
+            "\n  --version  which version this is, by git's tags",
+        ]
         print("\n".join(lines), file=sys.stdout if helped else sys.stderr)
         return 0 if helped else 2
     from seedbed import new, proofs, studies, ui

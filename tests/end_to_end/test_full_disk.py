@@ -1,5 +1,8 @@
-"""A disk that says no: one line that names the file and the way out, and nothing lost. Real full disks: small file systems in
-memory, filled up in mid-run; where none can be mounted, the system's limit on the size of files says no in their place."""
+"""A disk that says no: one line that names the file and the way out, and nothing lost.
+
+Real full disks: small file systems in memory, filled up in mid-run; where none can be mounted, the system's limit on the size of
+files says no in their place.
+"""
 
 from __future__ import annotations
 

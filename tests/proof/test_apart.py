@@ -1,3 +1,5 @@
+"""How far two arrays are apart: none where the bits are equal, else which elements, by how much, and in units in the last place."""
+
 from __future__ import annotations
 
 import numpy as np

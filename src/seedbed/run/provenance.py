@@ -309,12 +309,16 @@ def _plain(name: str) -> str:
 
 
 def _files_of(module: str) -> str:
-    """The version and the files, each with its hash, of the installed package that a module belongs to; "" if of none."""
+    """The version and the files, each with its hash, of the installed package that a module belongs to; "" if of none.
+
+    This project's own version is left out: git's tags say it, and a tag changes no bit.
+    """
     lines = []
+    own = _distributions().get("seedbed", ())
     for name in sorted(set(_distributions().get(module.partition(".")[0], []))):
         found = importlib.metadata.distribution(name)
         files = [line for line in (found.read_text("RECORD") or "").splitlines() if ".dist-info/" not in line and ".pyc," not in line]
-        lines += [f"{_plain(name)} {found.version}", *sorted(files)]
+        lines += [_plain(name) if name in own else f"{_plain(name)} {found.version}", *sorted(files)]
     return "\n".join(lines)
 
 

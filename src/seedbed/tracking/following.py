@@ -1,5 +1,4 @@
-"""The process that sends records to MLflow while they grow: it is told of them on standard input, which also tells when the
-trainer is gone."""
+"""The process that sends records to MLflow while they grow: told of them on standard input, whose end says the trainer is gone."""
 
 from __future__ import annotations
 
