@@ -18,7 +18,7 @@ def lines(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows) + 2
     console = Console(soft_wrap=True, highlight=False)
     for name, value in rows:
-        console.print(Text(name.ljust(width), style="bold") + Text(value))
+        console.print(Text.assemble((name.ljust(width), "bold"), value))  # `+` would keep the first one's style for all
 
 
 def command(verb: str, words: Sequence[str]) -> str:
