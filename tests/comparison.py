@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ RECIPES = ("tutorial", "set_random_seed", "op_determinism", "seedbed")
 EPOCHS = {"arrays": 20, "pipeline": 4, "vocabulary": 4, "large": 6}
 
 # What a person has: data and a model, three times. seedbed and the recipes import the same functions.
-USUAL = '''
+USUAL = """
 import keras
 import numpy as np
 import tensorflow as tf
@@ -67,7 +68,7 @@ def cnn(filters=(16, 32), outputs=10, spec=None):
 
 def embedding(spec=None):
     return keras.Sequential([keras.Input((8,)), layers.Embedding(200, 16), layers.GlobalAveragePooling1D(), layers.Dense(2, "softmax")])
-'''
+"""
 
 # The script around them, by recipe: argv = recipe, data, batch size, epochs, and where to keep a backup (or nothing).
 SCRIPT = """
@@ -153,7 +154,7 @@ class Place:
             return "", 0
         assert said["status"] == "finished", err
         times = [json.loads(line)["time"] for line in (Path(said["record"]) / "history.jsonl").read_text().splitlines()]
-        return said["digests"]["final_weights"][:16], statistics.median(b - a for a, b in zip(times, times[1:], strict=False))
+        return said["digests"]["final_weights"][:16], statistics.median(b - a for a, b in itertools.pairwise(times))
 
 
 def lines(path: Path) -> int:
@@ -162,7 +163,9 @@ def lines(path: Path) -> int:
 
 def told(digests: list[str]) -> str:
     different = len(set(digests))
-    return "the same" if different == 1 else f"{different} of {len(digests)} differ" if different == len(digests) else f"{different} results"
+    return (
+        "the same" if different == 1 else f"{different} of {len(digests)} differ" if different == len(digests) else f"{different} results"
+    )
 
 
 def measured(place: Place, recipe: str, processes: int) -> dict[str, str]:

@@ -21,6 +21,12 @@ def lines(rows: Sequence[tuple[str, str]]) -> None:
         console.print(Text.assemble((name.ljust(width), "bold"), value))  # `+` would keep the first one's style for all
 
 
+def sentence(words: str) -> None:
+    """What a study says, in bold: broken between words where somebody reads it, and not at all in a file."""
+    console = Console(highlight=False)
+    console.print(Text(words, style="bold"), soft_wrap=not console.is_terminal)
+
+
 def command(verb: str, words: Sequence[str]) -> str:
     """A command that can be typed: by make, or by the script where make would take some of it for its own.
 
