@@ -163,9 +163,9 @@ def lines(path: Path) -> int:
 
 def told(digests: list[str]) -> str:
     different = len(set(digests))
-    return (
-        "the same" if different == 1 else f"{different} of {len(digests)} differ" if different == len(digests) else f"{different} results"
-    )
+    if different == 1:
+        return "the same"
+    return "another" if len(digests) == 2 else f"{different} results in {len(digests)}"
 
 
 def measured(place: Place, recipe: str, processes: int) -> dict[str, str]:
@@ -191,8 +191,10 @@ def recorded(place: Place) -> None:
     place.trained("op_determinism", "arrays", AUTOLOG=uri)
     mlflow.set_tracking_uri(uri)
     (run,) = mlflow.search_runs(output_format="list", search_all_experiments=True)
-    print("mlflow.autolog() keeps: parameters", ", ".join(sorted(run.data.params)), "- metrics", ", ".join(sorted(run.data.metrics)), "- tags",
-          ", ".join(sorted(run.data.tags)))  # fmt: skip
+    inputs = [f"{one.dataset.source_type} {one.dataset.digest}" for one in run.inputs.dataset_inputs]
+    kept = {"parameters": sorted(run.data.params), "metrics": sorted(run.data.metrics), "tags": sorted(run.data.tags), "inputs": inputs,
+            "artifacts": [file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)]}  # fmt: skip
+    print("mlflow.autolog() keeps", json.dumps(kept, indent=1))
 
 
 def main() -> None:

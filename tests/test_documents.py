@@ -6,7 +6,6 @@ Words in capitals in a command are the reader's to fill in: A, B and RUN are rec
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import shlex
