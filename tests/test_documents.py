@@ -171,7 +171,7 @@ def ran(command: str, folder: Path) -> str:
     if command == "make ui":
         port = "5917"
         with subprocess.Popen(["make", "ui"], cwd=folder, env={**environment(command), "PORT": port}, start_new_session=True) as server:
-            until = time.monotonic() + 120
+            until = time.monotonic() + 300
             while True:
                 try:
                     with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5) as answer:
