@@ -5,6 +5,7 @@ Words in capitals in a command are the reader's to fill in: A, B and RUN are rec
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -166,22 +167,32 @@ def environment(command: str) -> dict[str, str]:
     return env
 
 
+def answer(address: str, seconds: float) -> str:
+    """What a server says that may still be starting."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=20) as page:
+                return page.read().decode()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
+
+
 def ran(command: str, folder: Path) -> str:
     """What a line prints; a page's server is asked once, and ended by Ctrl-C."""
     if command == "make ui":
         port = "5917"
         with subprocess.Popen(["make", "ui"], cwd=folder, env={**environment(command), "PORT": port}, start_new_session=True) as server:
-            until = time.monotonic() + 300
-            while True:
-                try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5) as answer:
-                        page = answer.read().decode()
-                    break
-                except OSError:
-                    assert time.monotonic() < until
-                    time.sleep(1)
-            os.killpg(server.pid, signal.SIGINT)
-        return page
+            try:
+                return answer(f"http://127.0.0.1:{port}", seconds=300)
+            finally:
+                for _ in range(5):  # one can come too early, while its own processes are starting
+                    os.killpg(server.pid, signal.SIGINT)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        server.wait(30)
+                        break
     dry = re.sub(r"^make (docker-)", r"make --dry-run \1", command)  # no engine here; `make image-test` has one
     done = subprocess.run(["bash", "-ec", dry], cwd=folder, env=environment(command), capture_output=True, text=True, timeout=3600)
     expected = (1, 2) if command.startswith("make diff ") else (0,)  # something differs: make says 2 for any status but 0
