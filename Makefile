@@ -18,7 +18,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --n
 SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
 PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test new lint bench jax torch cluster lock lock-check release-check coverage clean
+.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test new lint bench comparison pictures jax torch cluster lock lock-check release-check coverage clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^ifneq .*wildcard/ {path = $$0; sub(/.*wildcard /, "", path); sub(/\).*/, "", path); hidden = system("[ -e \"" path "\" ]")} \
@@ -163,6 +163,16 @@ lint: $(VENV)/.dev  ## hadolint, ruff (check and format), mypy, import contracts
 ifneq ($(wildcard tests/bench.py),)
 bench: $(VENV)/.train  ## what recording and determinism cost: ratios, side by side in one run
 	@$(BIN)/python tests/bench.py $(ARGS)
+endif
+
+ifneq ($(wildcard tests/comparison.py),)
+comparison: $(VENV)/.train  ## what people use today beside seedbed, measured: docs/comparison.md (a quarter of an hour on an idle machine)
+	@$(BIN)/python tests/comparison.py $(ARGS)
+endif
+
+ifneq ($(wildcard docs/pictures/record.py),)
+pictures: $(VENV)/.dev  ## make the README's pictures anew, by running what they show: make pictures ARGS="train"
+	@$(BIN)/python docs/pictures/record.py $(ARGS)
 endif
 
 jax: $(VENV)/.train requirements/jax.txt  ## install the JAX backend, for CPUs: make train ARGS="backend=jax"

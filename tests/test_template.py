@@ -94,6 +94,9 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
         if file.suffix in (".py", ".yaml", ".toml", ".json"):
             traces = re.findall(r"\bexample\.(?:data|models|tables|pictures|tutorial)|src/example|adam_2017|\[= |\[% ", file.read_text())
             assert not traces, (file, traces)
+    for page in [copy / "README.md", *(copy / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:\s]+)[^):]*\)", page.read_text()):
+            assert (page.parent / link).is_file(), (page.name, link)
     assert (copy / "src" / "seedbed" / "cli.py").read_bytes() == (released / "src" / "seedbed" / "cli.py").read_bytes()
     assert os.access(copy / "docker" / "run", os.X_OK)
     assert ran("git", "log", "--format=%s", cwd=copy).split("\n")[0] == "Begin from the seedbed template"
@@ -103,7 +106,7 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
     targets = ran("make", cwd=copy)
     assert "make train" in targets
     assert "make template-update" in targets
-    assert not re.search(r"make (new|tutorial|legacy|bench|docs|docs-serve) ", targets)
+    assert not re.search(r"make (new|tutorial|legacy|bench|comparison|pictures|docs|docs-serve) ", targets)
 
 
 def test_a_copy_has_a_version_and_a_licence_of_its_own_or_none(released: Path, tmp_path: Path) -> None:

@@ -26,7 +26,13 @@ def lines(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows) + 2
     console = Console(soft_wrap=True, highlight=False)
     for name, value in rows:
-        console.print(Text(name.ljust(width), style="bold") + Text(value))
+        console.print(Text.assemble((name.ljust(width), "bold"), value))  # `+` would keep the first one's style for all
+
+
+def sentence(words: str) -> None:
+    """What a study says, in bold: broken between words where somebody reads it, and not at all in a file."""
+    console = Console(highlight=False)
+    console.print(Text(words, style="bold"), soft_wrap=not console.is_terminal)
 
 
 def command(verb: str, words: Sequence[str]) -> str:

@@ -8,21 +8,19 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from seedbed.printed import command, lines
+from seedbed.printed import command, lines, sentence
 from seedbed.study.figures import text
 from seedbed.study.repeat import Result
 from seedbed.study.statistics import Summary
 
 
 def repeat(result: Result, said: str, found: Mapping[str, Summary], words: Sequence[str]) -> None:
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(Text(said, style="bold"))
+    sentence(said)
     if found:
-        console.print()
+        print()
         Console(width=40 + 40 * len(found), highlight=False).print(table(found))
-        console.print()
+        print()
     reused = len(result.records) - result.trained
     rows = [("runs", f"{len(result.records)} of {len(result.study.masters)} finished; trained now {result.trained}, there before {reused}")]
     rows += [(f"seed {master}", error.strip().splitlines()[-1]) for master, error in list(result.failures.items())[:10]]
@@ -108,7 +106,7 @@ def compare(found: Any) -> None:
     from seedbed.study.compare import HEADER
     from seedbed.study.compare import table as rows_of
 
-    Console(soft_wrap=True, highlight=False).print(Text(found.sentence, style="bold"))
+    sentence(found.sentence)
     print()
     if len(found.pairs) > 1:
         pairs(rows_of(found), ["A / B", *HEADER])
@@ -124,7 +122,7 @@ def variance(found: Any) -> None:
     from seedbed.study.variance import HEADER
     from seedbed.study.variance import table as rows_of
 
-    Console(soft_wrap=True, highlight=False).print(Text(found.sentence, style="bold"))
+    sentence(found.sentence)
     print()
     pairs(rows_of(found), [found.metric, *HEADER])
     print()
