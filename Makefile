@@ -95,16 +95,16 @@ endif
 ifneq ($(wildcard copier.yml),)
 new: $(VENV)/.template  ## a project of your own, with this machinery: make new DEST=../churn EXAMPLE=tabular (none, images; else it asks)
 	@[ -n "$(DEST)" ] || { echo "Say where: make new DEST=../churn (and EXAMPLE=none, tabular or images)" >&2; exit 2; }
-	@BIN=$(BIN) .ci/new "$(DEST)" $(if $(EXAMPLE),--defaults --data example=$(EXAMPLE)) $(ARGS)
+	@BIN=$(VENV)/template/bin .ci/new "$(DEST)" $(if $(EXAMPLE),--defaults --data example=$(EXAMPLE)) $(ARGS)
 endif
 
 ifneq ($(wildcard .copier-answers.yml),)
 .PHONY: template-update template-check
 template-update: $(VENV)/.template  ## new machinery from the template; your code, configs and lock stay (conflicts as git shows them)
-	@$(BIN)/copier update --skip-answered --defaults $(ARGS)
+	@BIN=$(VENV)/template/bin .ci/template-update $(ARGS)
 
 template-check: $(VENV)/.template  ## is the machinery here what the template's version has that it claims? file by file; 1 if not
-	@BIN=$(BIN) .ci/template-check
+	@BIN=$(VENV)/template/bin .ci/template-check
 endif
 
 # JAX and PyTorch only where there are tests of them
@@ -248,8 +248,10 @@ $(VENV)/.dev: $(VENV)/.train requirements/dev.txt
 	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.template: $(VENV)/.train requirements/template.txt
-	@$(INSTALL) -r requirements/template.txt
+# copier in an environment of its own: a new project can be had before TensorFlow is
+$(VENV)/.template: $(VENV)/.uv requirements/template.txt
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)/template
+	@$(UV) pip install --quiet --python $(VENV)/template/bin/python --require-hashes -r requirements/template.txt
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.train requirements/docs.txt

@@ -88,6 +88,8 @@ CHAPTERS = ("A table with text and numbers", "Pictures in folders")
 def test_the_table_trains_as_the_page_says(project: Path) -> None:
     assert len(follow(CHAPTERS[0], project, ("python customers.py", 'make train ARGS="data=churn model=churn"'))) == 2
     assert len(list(project.glob("runs/*/record.json"))) == 1
+    assert follow("A whole job in one word", project, ('make train ARGS="experiment=left"',))
+    assert list(project.glob("runs/*/best.keras"))
 
 
 @pytest.mark.slow
@@ -95,6 +97,8 @@ def test_the_table_trains_as_the_page_says(project: Path) -> None:
 def test_every_command_of_the_page(chapter: str, project: Path) -> None:
     ran = follow(chapter, project)
     assert len(ran) > 6
+    if chapter == CHAPTERS[0]:
+        assert len(follow("A whole job in one word", project)) == 2
     assert list(project.glob("runs/studies/*/report.html")) or chapter != CHAPTERS[0]
 
 

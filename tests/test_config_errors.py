@@ -241,6 +241,8 @@ def test_missing_values(train: Callable[..., Said], tmp_path: Path, line: str, w
         ("+training.loss._target_=keras.losses.Nope", ("training.loss", "Nope")),
         ("+training.callbacks.stop={patience:3}", ("training.callbacks.stop", "_target_")),
         ("+training.callbacks.stop={_target_:keras.callbacks.Nope}", ("training.callbacks.stop", "keras.callbacks.Nope")),
+        ("training.callbacks.stop._target_=keras.callbacks.Nope", ("training.callbacks.stop", "keras.callbacks.Nope")),
+        ("training.callbacks={stop:{_target_:keras.callbacks.Nope}}", ("training.callbacks.stop", "keras.callbacks.Nope")),
         ("+training.callbacks.stop={_target_:builtins.dict}", ("training.callbacks.stop", "dict")),
         ("+training.callbacks.stop={_target_:keras.callbacks.EarlyStopping,patiense:3}", ("patiense", "patience")),
         ("data.source._target_=no.such", ("data.source", "no.such")),
@@ -343,8 +345,10 @@ def test_a_picture_that_is_none(train: Callable[..., Said], tmp_path: Path) -> N
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for number in range(5):
             (tmp_path / "pictures" / name / f"{number}.png").write_bytes(encoded)
-    (tmp_path / "pictures" / "b" / "3.png").write_bytes(b"no picture")
-    assert_refused(train("data=images data.source.path=pictures model=cnn training.epochs=1"), "b/3.png")
+    for file in ("a/1.png", "b/3.png"):
+        (tmp_path / "pictures" / file).write_bytes(b"no picture")
+    said = train("data=images data.source.path=pictures model=cnn training.epochs=1")
+    assert_refused(said, "a/1.png is no picture", "2 such files in all", "b/3.png")
 
 
 def test_a_download_that_fails_leaves_standard_output_alone(

@@ -86,6 +86,9 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
     assert project["project"]["license"] == "MIT AND Apache-2.0"
     assert project["project"]["authors"] == [{"name": "Us"}]
     assert "## [Unreleased]" in (copy / "CHANGELOG.md").read_text()
+    page = (copy / "docs" / "bring-your-own.md").read_text()
+    for group, name in re.findall(r"\b(data|model)=(\w+)", page):  # what the page tells to type is there, or made on the page
+        assert (copy / "conf" / group / f"{name}.yaml").exists() or f"seedbed new {group} {name}\n" in page, f"{group}={name}"
     own = [
         file for file in copy.rglob("*") if file.is_file() and not {".git", "seedbed", "requirements"} & set(file.relative_to(copy).parts)
     ]
@@ -212,6 +215,61 @@ def test_an_update_brings_machinery_and_leaves_what_is_the_users(released: Path,
     committed(template, "a line that the user has changed, too", "v1.3.0")
     ran(TOOLS / "copier", "update", "--skip-answered", "--defaults", "--quiet", cwd=copy)
     assert re.search(r"<{7}.*\n.*## my list\n={7}\n.*## the list\n>{7}", (copy / "Makefile").read_text())
+
+
+def changed(file: Path, line: str = "# mine") -> str:
+    """Work of the user's in a file of the machinery: a line at its end."""
+    file.write_text(f"{file.read_text().rstrip()}\n{line}\n")
+    return line
+
+
+def test_two_updates_lose_no_line_whatever_became_of_its_file(released: Path, tmp_path: Path) -> None:
+    """Machinery that the user has changed is changed, removed and renamed by the template, and files come that he has, too."""
+    template = tmp_path / "template"
+    shutil.copytree(released, template, symlinks=True)
+    copy = new(template, tmp_path / "churn", "--data", "example=none")
+    own = {
+        file: changed(copy / file, f"# mine: {file}")
+        for file in ("Makefile", "src/seedbed/notes.py", "src/seedbed/follower.py", "docker/pin", "conf/determinism/strict.yaml",
+                     "conf/model/net.yaml", "requirements/cpu.txt", "README.md", "tests/test_data.py", ".gitignore", "src/churn/data.py")
+    }  # fmt: skip
+    for file in ("src/churn/data_churn.py", "conf/data/churn.yaml", "conf/optimizer/lion.yaml", "src/seedbed/mine.py"):
+        (copy / file).write_text(f"# mine: {file}\n")
+        own[file] = f"# mine: {file}"
+    edit(copy / "Makefile", "## this list", "## my list")
+    ran(copy / ".ci" / "template-update", cwd=copy, status=2)  # not committed
+    committed(copy, "mine")
+    assert "src/seedbed/mine.py" in ran(copy / ".ci" / "template-check", cwd=copy, status=1)
+
+    (template / "src" / "seedbed" / "notes.py").unlink()  # changed by the user
+    (template / "src" / "seedbed" / "quiet.py").unlink()  # not changed
+    (template / "src" / "seedbed" / "follower.py").rename(template / "src" / "seedbed" / "chaser.py")
+    (template / "src" / "seedbed" / "new_file.py").write_text("new = 1\n")
+    edit(template / "Makefile", "## remove the environment", "## take the environment away")
+    committed(template, "two", "v1.1.0")
+    said = ran(copy / ".ci" / "template-update", cwd=copy, status=1)
+    for file in ("src/seedbed/notes.py", "src/seedbed/follower.py"):
+        assert f"gone in the template   {file}" in said
+        assert f"UD {file}" in ran("git", "status", "--porcelain", cwd=copy)
+    assert not (copy / "src" / "seedbed" / "quiet.py").exists()
+    assert (copy / "src" / "seedbed" / "chaser.py").is_file()
+    assert (copy / "src" / "seedbed" / "new_file.py").is_file()
+    assert "## take the environment away" in (copy / "Makefile").read_text()
+    assert "## my list" in (copy / "Makefile").read_text()
+    committed(copy, "one version on")
+
+    (template / "template" / "docker" / "pin.jinja").unlink()
+    (template / "conf" / "optimizer" / "lion.yaml").write_text("# the template's\n")
+    edit(template / "Makefile", "## this list", "## the list")
+    committed(template, "three", "v1.2.0")
+    said = ran(copy / ".ci" / "template-update", cwd=copy, status=1)
+    assert "gone in the template   docker/pin" in said
+    assert "Makefile" in said
+    assert re.search(r"<{7}.*\n.*## my list\n={7}\n.*## the list\n>{7}", (copy / "Makefile").read_text())
+    committed(copy, "two versions on")
+    for file, line in own.items():
+        assert line in (copy / file).read_text(), file
+    assert "v1.2.0" in (copy / ".copier-answers.yml").read_text()
 
 
 @pytest.mark.parametrize(("words", "message"), [

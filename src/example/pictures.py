@@ -39,10 +39,9 @@ def images(
         raise Refused(
             f"data.source.path={path}: pictures by class {counts}. Accepted: two or more folders of pictures ({', '.join(PICTURES)})."
         )
-    for file, _ in files:
-        with file.open("rb") as handle:
-            if not handle.read(8).startswith(SIGNATURES):
-                raise Refused(f"{file} is no picture, whatever its name says. Accepted: BMP, GIF, JPEG, PNG. Remove it or mend it.")
+    if broken := [str(file) for file, _ in files if not is_picture(file)]:
+        more = f"; {len(broken)} such files in all: {', '.join(broken[1:20])}{', …' * (len(broken) > 20)}" if len(broken) > 1 else ""
+        raise Refused(f"{broken[0]} is no picture, whatever its name says{more}. Accepted: BMP, GIF, JPEG, PNG. Remove them or mend them.")
     height, width = size
 
     def load(file: Any, label: Any) -> Any:
@@ -67,3 +66,9 @@ def images(
 
     items = (np.array([str(file) for file, _ in files]), np.array([number for _, number in files], dtype="int64"))
     return DataSet(Examples(items, load, augment, tuple(file for file, _ in files)), outputs=len(names), classes=True)
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file begins as a picture does."""
+    with file.open("rb") as handle:
+        return handle.read(8).startswith(SIGNATURES)

@@ -73,6 +73,10 @@ def composed(argv: list[str], verb: str, runs: str = "trains one config") -> tup
     return config, its
 
 
+# A mapping with keys of the user's own, empty in `conf/`: Hydra would want each new key announced by a `+`.
+OPEN = ("training.callbacks.", "training.callbacks={")
+
+
 def flags_of(argv: list[str]) -> tuple[list[list[str]], list[str]]:
     """The flags in `argv`, each with its value, and the overrides. Hydra wants all overrides in one place."""
     flags: list[list[str]] = []
@@ -80,7 +84,7 @@ def flags_of(argv: list[str]) -> tuple[list[list[str]], list[str]]:
     words = iter(argv)
     for word in words:
         if not word.startswith("-"):
-            overrides.append(word)
+            overrides.append(f"++{word}" if word.startswith(OPEN) else word)
         else:
             flags.append([word, *([next(words, "")] if word in TAKE_A_VALUE else [])])
     return flags, overrides

@@ -60,7 +60,7 @@ def print_of(*part: Any) -> str:
         pytest.param(None, "no training part", id="None returned"),
         pytest.param({"train": None, "test": (X, Y)}, "no training part", id="no training part"),
         pytest.param("data.csv", "returned str", id="a path"),
-        pytest.param(X, "returned ndarray", id="x alone"),
+        pytest.param(X, r"\(x,\) for inputs with nothing to predict", id="x alone"),
         pytest.param({"x": X, "y": Y}, "returned dict", id="a dict of other keys"),
         pytest.param({"train": (X, Y), "valid": (X, Y)}, "returned dict", id="a part of another name"),
         pytest.param(Examples(np.array([], dtype=str), load=lambda name: name), "no examples", id="no items"),

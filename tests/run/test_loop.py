@@ -37,6 +37,44 @@ def test_the_loop_and_fit_and_every_kind_of_input_have_the_same_bits(config: Cal
     assert len({d["run"] for d in digests.values()}) == 1, digests
 
 
+def test_a_train_step_of_ones_own_gets_inputs_alone_as_fit_would_hand_them_over(
+    config: Callable[..., Any], plugin: Callable[..., Any], tmp_path: Any
+) -> None:
+    """Keras's `fit(x)` calls `train_step(x)`, not `train_step((x,))`: what a variational autoencoder is written for."""
+    plugin(
+        "alone",
+        """
+        import keras, numpy
+        import tensorflow as tf
+        def data():
+            return (numpy.linspace(0, 1, 40, dtype="float32").reshape(10, 4),)
+        class Model(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.inner = keras.layers.Dense(4)
+                self.tracker = keras.metrics.Mean(name="loss")
+            @property
+            def metrics(self):
+                return [self.tracker]
+            def train_step(self, data):
+                assert not isinstance(data, tuple)
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_mean((self.inner(data) - data) ** 2)
+                self.optimizer.apply_gradients(zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights))
+                self.tracker.update_state(loss)
+                return {"loss": self.tracker.result()}
+        def model():
+            return Model()
+        """,
+    )
+    words = ["~data.source", "+data.source={_target_: alone.data}", "~model", "+model={_target_: alone.model}", "training.epochs=2", "training.batch_size=4",
+             "training.loss=null", "training.metrics=null", "data.validation_split=0", "data.test_split=0"]  # fmt: skip
+    ways = ["training.engine=loop", "training.engine=fit", "data.input=tf_data", "data.input=py_dataset"]
+    runs = [training.run(config(*words, way, f"runs='{tmp_path / way}'")) for way in ways]
+    assert len({found.digests["run"] for found in runs}) == 1
+    assert runs[0].content["metrics"]["train_loss"] > 0
+
+
 @pytest.mark.parametrize("batch", ["null", "1437", "1258", "2000", "629"])
 def test_whole_and_broken_batches(config: Callable[..., Any], batch: str, tmp_path: Any) -> None:
     """1258 training examples: one batch, two equal ones, a short last one, a batch larger than the data."""

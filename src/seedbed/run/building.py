@@ -17,6 +17,7 @@ from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
 from seedbed.run.numpy_draws import drawn_in_numpy
+from seedbed.run.py_dataset import as_tuple
 from seedbed.run.record import Record
 from seedbed.run.targets import called, target
 
@@ -50,7 +51,7 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
         if not model.built or not model.optimizer.built:
             batch = inputs.first_batch(data.train, training.batch_size)
             if can_be_called(model):
-                model(data_sets.mapped(backend.tensor, batch[0]), training=False)
+                model(data_sets.mapped(backend.tensor, as_tuple(batch)[0]), training=False)
             elif backend.is_tensorflow():
                 looking.traced(model, batch)
                 model.built = True

@@ -2,7 +2,8 @@
 
 A data function (the `_target_` under `data.source`) returns one of
 
-- `(x, y)` or `(x, y, sample_weight)`: arrays, data frames, or dicts, tuples and lists of them, examples first;
+- `(x, y)` or `(x, y, sample_weight)`: arrays, data frames, or dicts, tuples and lists of them, examples first; `(x,)` where
+  nothing is to be predicted, for a model that makes its loss of the inputs alone;
 - `Examples`: items (file names, say) and a TensorFlow function that makes an example of each;
 - a ready-made `tf.data.Dataset` of batches, or a `keras.utils.PyDataset`;
 - `DataSet` (or a dict with the keys train, validation, test): any of these for each part.
@@ -102,6 +103,11 @@ def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
     return function(structure)
 
 
+def as_fit(batch: Any) -> Any:
+    """A batch of arrays as `model.fit(x)` hands it to a train step: inputs alone, `(x,)`, without the tuple around them."""
+    return batch[0] if isinstance(batch, tuple) and len(batch) == 1 and not isinstance(batch[0], tuple | list) else batch
+
+
 def is_arrays(part: Any) -> bool:
     return isinstance(part, tuple)
 
@@ -176,8 +182,8 @@ def _checked_part(part: Any, name: str) -> Any:
         if (hasattr(part, "__getitem__") and hasattr(part, "on_epoch_end")) or hasattr(part, "element_spec"):
             return part
         raise Refused(
-            f"The data function returned {type(part).__name__} for {name!r}. Accepted: (x, y) or (x, y, sample_weight), "
-            "seedbed.run.data.Examples, tf.data.Dataset, keras.utils.PyDataset, or a DataSet of these."
+            f"The data function returned {type(part).__name__} for {name!r}. Accepted: (x, y) or (x, y, sample_weight), (x,) "
+            "for inputs with nothing to predict, seedbed.run.data.Examples, tf.data.Dataset, keras.utils.PyDataset, or a DataSet of these."
         )
     if not 1 <= len(part) <= 3:
         raise Refused(f"The data function returned {len(part)} values for {name!r}. Accepted: (x, y) or (x, y, sample_weight).")

@@ -288,7 +288,8 @@ def _of_the_disk(error: OSError | tf.errors.ResourceExhaustedError) -> OSError |
 
 
 def _no_deterministic(message: str, config: DictConfig) -> str:
+    without_xla = "training.jit_compile=false (XLA has fewer deterministic operations), " if config.training.jit_compile else ""
     return (
         f"determinism={config.determinism.level} can't be kept by an operation of this model or its data:\n  {message.strip()}\n"
-        "Use another operation, or a weaker level: determinism=seeded."
+        f"Use another operation, {without_xla}or a weaker level: determinism=seeded."
     )

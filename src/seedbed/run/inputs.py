@@ -20,7 +20,7 @@ from seedbed import Refused
 from seedbed.run import collective, determinism, portable
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
-from seedbed.run.data import DataSet, Examples, flat, mapped
+from seedbed.run.data import DataSet, Examples, as_fit, flat, mapped
 from seedbed.run.py_dataset import Governed, as_tuple
 
 
@@ -103,7 +103,8 @@ def training(
         raise Refused(f"training.steps_per_epoch={steps} is more than the data have: {whole} batches of {batch} examples.")
     taken = min(examples, count * batch)
     if kind == "py_dataset":
-        return Feed(_generated(InMemory(part, seeds, shuffle, batch), epochs, count, batch if taken % batch == 0 else None), count)
+        made = _generated(InMemory(part, seeds, shuffle, batch), epochs, count, batch if taken % batch == 0 else None)
+        return Feed(made.map(lambda *whole: as_fit(whole)) if len(part) == 1 else made, count)
 
     def orders() -> Iterator[tuple[int, np.ndarray]]:
         for epoch in epochs:
@@ -115,7 +116,7 @@ def training(
     if isinstance(part, Examples) or kind == "tf_data":
         stream = epochwise.flat_map(lambda epoch, order: _one_by_one(part, epoch, order, seeds, batch))
     else:
-        stream = epochwise.flat_map(lambda epoch, order: _sliced(order, taken, batch)).map(_gather(part))
+        stream = epochwise.flat_map(lambda epoch, order: _sliced(order, taken, batch)).map(_batch_of(part))
     return Feed(stream.prefetch(tf.data.AUTOTUNE), count)
 
 
@@ -141,7 +142,7 @@ def _held_out(part: Any, batch_size: int | None, steps: int | None) -> tf.data.D
     if data_sets.is_arrays(part):
         examples = len(flat(part)[0])
         # not Keras's own adapter: under op determinism its parallel map makes TensorFlow 2.21 print an error for each use
-        return _sliced(tf.range(examples, dtype=tf.int64), examples, batch_size or examples).map(_gather(part))
+        return _sliced(tf.range(examples, dtype=tf.int64), examples, batch_size or examples).map(_batch_of(part))
     if not isinstance(part, Examples):
         return part
     dataset = tf.data.Dataset.from_tensor_slices(part.items).map(part.load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -178,16 +179,16 @@ def operations_of(dataset: tf.data.Dataset) -> set[str]:
     return {node.op for node in [*definition.node, *(node for function in definition.library.function for node in function.node_def)]}
 
 
-def first_batch(part: Any, batch_size: int | None) -> tuple[Any, ...]:
-    """(x, y, …) of one batch, in the part's own order, to build or look at a model with; no generator is moved on by it."""
+def first_batch(part: Any, batch_size: int | None) -> Any:
+    """One batch as a train step gets it, in the part's own order, to build or look at a model with; no generator is moved on by it."""
     if data_sets.is_arrays(part):
-        return data_sets.take(part, np.arange(min(batch_size or 32, len(flat(part)[0]))))
+        return as_fit(data_sets.take(part, np.arange(min(batch_size or 32, len(flat(part)[0])))))
     before = streams.generator_states()
     try:
         if isinstance(part, Governed):
             return as_tuple(part[0])
         # the iterator ends with the statement, and with it the threads that fetch ahead and may draw
-        return as_tuple(next(iter(part if isinstance(part, tf.data.Dataset) else held_out(part, batch_size))))
+        return next(iter(part if isinstance(part, tf.data.Dataset) else held_out(part, batch_size)))
     finally:
         streams.put_generator_states(before)
 
@@ -246,6 +247,11 @@ def _gather(part: Any) -> Callable[[tf.Tensor], Any]:
     return lambda indices: mapped(lambda tensor: tf.gather(tensor, indices), tensors)
 
 
+def _batch_of(part: Any) -> Callable[[tf.Tensor], Any]:
+    gather = _gather(part)
+    return lambda indices: as_fit(gather(indices))
+
+
 def _one_by_one(part: Any, epoch: tf.Tensor, order: tf.Tensor, seeds: Mapping[str, int], batch: int) -> tf.data.Dataset:
     """An epoch of examples, each made and changed by itself, then batched."""
     items, load, augment = (part.items, part.load, part.augment) if isinstance(part, Examples) else (part, None, None)
@@ -254,7 +260,7 @@ def _one_by_one(part: Any, epoch: tf.Tensor, order: tf.Tensor, seeds: Mapping[st
 
     def make(index: tf.Tensor) -> Any:
         item = item_of(index)
-        example = item if load is None else load(*item) if isinstance(item, tuple) else load(item)
+        example = as_fit(item) if load is None else load(*item) if isinstance(item, tuple) else load(item)
         if augment is None:
             return example
         # one seed for each (augment, epoch, example): the same whichever worker takes it

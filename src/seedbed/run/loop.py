@@ -234,7 +234,7 @@ class Engine:
             @tf.autograph.experimental.do_not_convert
             def one(tensors: Any, indices: tf.Tensor) -> Any:
                 indices.set_shape([batch if whole else None])  # as `fit` sees it: unknown where the last batch is short
-                return step(mapped(lambda tensor: tf.gather(tensor, indices), tensors))
+                return step(data_sets.as_fit(mapped(lambda tensor: tf.gather(tensor, indices), tensors)))
 
             return one
 

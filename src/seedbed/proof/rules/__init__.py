@@ -87,7 +87,7 @@ RULES = _table(
          "tf.data.Dataset.list_files(pattern, shuffle=False), or give a seed"),
     Rule("SB304", "data are shuffled or drawn without a seed",
          "where no global seed is set, the order is another one in every process",
-         "give it a seed: .shuffle(n, seed=seed)"),
+         "give it a seed: .shuffle(n, seed=seed); a data function of seedbed's gets one by its parameter `seeds`: seeds[\"shuffle\"]"),
     Rule("SB305", "workers draw from a generator that they share",
          "which worker makes which element, and what it drew before, is another matter each time; op determinism doesn't help",
          "make a generator for each element from (seed, epoch, index): np.random.default_rng([seed, epoch, index])"),
