@@ -129,7 +129,7 @@ emulation: $(VENV)/.dev  ## install QEMU, for --against-cpu (root on Debian)
 	@$(BIN)/python tests/portable/emulation.py
 endif
 
-# Slower than the tests alone by a fifth or more, so not a part of them; the report comes even if one fails.
+# 1.4 times the tests' CPU time, so no part of them. The report comes even if one fails; a process that is killed leaves none.
 coverage: $(TESTED)  ## which lines the tests execute, child processes included: a table, and pages in build/coverage/html (ARGS as for test)
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@status=0; $(BIN)/python -m coverage run -m pytest -m "not slow and not image and not emulation" $(ARGS) || status=$$?; \
