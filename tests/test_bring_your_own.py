@@ -15,7 +15,7 @@ import pytest
 from conftest import OUTSIDE, ROOT
 
 PAGE = ROOT / "docs" / "bring-your-own.md"
-FILE = re.compile(r"# ([\w./-]+\.(?:py|yaml))\n")
+FILE = re.compile(r"(?:# @package _global_\n)?# ([\w./-]+\.(?:py|yaml))\n")
 FOR_THE_MACHINERY = ("src", "conf", "tests/conftest.py", "pyproject.toml")
 
 

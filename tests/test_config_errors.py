@@ -333,6 +333,12 @@ def test_a_table_that_is_right(train: Callable[..., Said], tmp_path: Path) -> No
     assert len(said.out.splitlines()) == 1
 
 
+def test_an_experiment_whose_first_line_is_another(train: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# mine\n# @package _global_\ndefaults:\n  - override /data: digits\n")
+    assert_refused(train(f"--config-dir {tmp_path}/conf experiment=mine"), "experiment/mine", "first line", "# @package _global_")
+
+
 def test_a_missing_folder_of_pictures(train: Callable[..., Said]) -> None:
     assert_refused(train("data=images data.source.path=none"), "data.source.path=none", "no such folder")
 

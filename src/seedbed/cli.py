@@ -261,6 +261,8 @@ def _refusal(error: BaseException) -> str | None:
         lines = [str(error).strip()]
         if error.__cause__ is not None and str(error.__cause__) not in lines[0]:
             lines.append(str(error.__cause__).strip())
+        if "@experiment." in lines[0]:
+            lines.append("The first line of a file of conf/experiment/ has to be: # @package _global_")
         return "\n".join(lines) + "\n`seedbed train --cfg job` shows the config, `seedbed train --help` what can be chosen."
     if frames and frames[-1].split(".")[0] in ("hydra", "omegaconf"):
         given = " ".join(sys.argv[1:])

@@ -45,7 +45,7 @@ name: $name
 source:
   _target_: $package.data_$name.$name
   rows: 200                       # an argument of the function; ??? is one that must be said on the command line
-loss: mean_squared_error          # for classes: sparse_categorical_crossentropy; for yes or no by one sigmoid: binary_crossentropy
+loss: mean_squared_error          # classes (whole numbers): sparse_categorical_crossentropy; one sigmoid: binary_crossentropy
 metrics: [mean_absolute_error]    # for classes: [accuracy]
 validation_split: 0.1             # shares of all examples; which ones is the stream `split`
 test_split: 0.2

@@ -67,7 +67,7 @@ def test_a_train_step_of_ones_own_gets_inputs_alone_as_fit_would_hand_them_over(
             return Model()
         """,
     )
-    words = ["~data.source", "+data.source={_target_: alone.data}", "~model", "+model={_target_: alone.model}", "training.epochs=2", "training.batch_size=4",
+    words = ["~data.source.length", "data.source._target_=alone.data", "~model", "+model={_target_: alone.model}", "training.epochs=2", "training.batch_size=4",
              "training.loss=null", "training.metrics=null", "data.validation_split=0", "data.test_split=0"]  # fmt: skip
     ways = ["training.engine=loop", "training.engine=fit", "data.input=tf_data", "data.input=py_dataset"]
     runs = [training.run(config(*words, way, f"runs='{tmp_path / way}'")) for way in ways]

@@ -276,7 +276,8 @@ def _save(model: Any, found: Record, said: Callable[[str], None]) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, *[np.asarray(v, dtype="float32" if "bfloat16" in str(v.dtype) else None) for v in model.weights])
         record.write_atomically(found.path / "weights.npz", buffer.getvalue(), durable=False)
-        said(f"Keras can't save this model as a whole ({type(error).__name__}: {error}); its weights are in weights.npz.")
+        why = " ".join(re.split(r"\n\s*\n", str(error).strip())[0].split())  # Keras adds a page of example code
+        said(f"Keras can't save this model as a whole ({type(error).__name__}: {why}); its weights are in weights.npz.")
 
 
 def _of_the_disk(error: OSError | tf.errors.ResourceExhaustedError) -> OSError | None:
