@@ -77,13 +77,31 @@ def test_strict_parts_on_another_cpu_and_diagnose_names_the_place(seedbed: Calla
     assert any("the CPU (Haswell" in cause["what"] for cause in found["causes"])
 
 
-def on(cpu: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """`seedbed train` as a whole on an emulated CPU: its environment is there already, since a process that it replaced itself with
-    would be a native one."""
+def on(cpu: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Python on an emulated CPU ("": on this one) in the level's environment: a process that replaced itself would be a native one."""
     needed = determinism.of(configs.composed("determinism=portable"))["environment"]
-    command = [*emulation.prefix(cpu), sys.executable, "-P", "-m", "seedbed", "train", "determinism=portable", *words, "--json"]
-    around = {name: value for name, value in {**conftest.OUTSIDE, **needed, **env}.items() if value is not None}
+    around = {name: value for name, value in {**conftest.OUTSIDE, **needed}.items() if value is not None}
+    command = [*emulation.prefix(cpu), sys.executable, "-P", *map(str, words)]
     return subprocess.run(command, env=around, capture_output=True, text=True, timeout=3600)
+
+
+TRAIN = ("-m", "seedbed", "train", "determinism=portable", "--json")
+
+
+@pytest.mark.emulation
+@needs_emulation
+@pytest.mark.parametrize("cpu", CPUS)
+def test_the_same_bits_for_shapes_that_nobody_chose(cpu: str, tmp_path: Path) -> None:
+    """SHAPES=SEED,COUNT in the environment: others than 1,60."""
+    seed, count = os.environ.get("SHAPES", "1,60").split(",")
+    found = []
+    for name in ("", cpu):
+        done = on(name, Path(__file__).parent / "shapes.py", tmp_path / f"{name or 'native'}.json", seed, count)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads((tmp_path / f"{name or 'native'}.json").read_text()))
+    assert len(found[0]) == int(count)
+    assert not [name for name, one in found[0].items() if one["refused"]]
+    assert found[0] == found[1], [name for name, one in found[0].items() if one != found[1][name]]
 
 
 @pytest.mark.emulation
@@ -94,7 +112,7 @@ def test_what_another_machine_has_trained_is_replayed_and_reused(seedbed: Callab
     try:
         server.start()
         words = ["training.epochs=20", "tracking=server", f"tracking.uri={server.uri}"]
-        theirs = on("Haswell", *words, "tracking.wait_seconds=600", f"runs='{tmp_path / 'theirs'}'")
+        theirs = on("Haswell", *TRAIN, *words, "tracking.wait_seconds=600", f"runs='{tmp_path / 'theirs'}'")
         assert theirs.returncode == 0, theirs.stderr
         found = json.loads(theirs.stdout.splitlines()[-1])
         replayed = seedbed("replay", found["mlflow_run_id"], env={"MLFLOW_TRACKING_URI": server.uri}, runs=tmp_path / "mine")
@@ -112,7 +130,7 @@ def test_what_another_machine_has_trained_is_replayed_and_reused(seedbed: Callab
 @needs_emulation
 def test_a_cpu_below_the_baseline_trains_nothing(tmp_path: Path) -> None:
     """An IvyBridge has AVX and neither AVX2 nor FMA. (QEMU shows the flags of the machine that it runs on: the known answers say it.)"""
-    done = on("IvyBridge", "training.epochs=2", "tracking=none", f"runs='{tmp_path}'")
+    done = on("IvyBridge", *TRAIN, "training.epochs=2", "tracking=none", f"runs='{tmp_path}'")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "determinism=portable can't be kept" in done.stderr
     assert not list(tmp_path.glob("*/history.jsonl"))
