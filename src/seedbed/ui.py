@@ -56,6 +56,7 @@ def _free(port: str) -> str:
 def _serve(uri: str, port: str) -> NoReturn:
     sys.stdout.flush()
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight more processes, for nothing that is shown here
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # on the command line, a password in it could be read by others on this machine
     command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
     os.execv(command[0], command)
