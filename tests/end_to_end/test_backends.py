@@ -133,7 +133,8 @@ def model(spec, **unused):
 """
 
 
-@pytest.mark.parametrize("name", [OTHERS[0], pytest.param("torch", marks=[*OTHERS[1].marks, pytest.mark.slow])])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
 def test_state_that_no_checkpoint_holds_means_a_start_from_the_beginning(name: str, tmp_path: Path, plugin: Callable[..., Path]) -> None:
     env = {"PYTHONPATH": str(plugin("out_of_sight", OUT_OF_SIGHT))}
     words = ["model={_target_: out_of_sight.model}", f"backend={name}", "training.epochs=40", "checkpoint.every_epochs=1"]
@@ -186,7 +187,8 @@ def test_what_a_backend_cannot_do_is_said_before_training(seedbed: Callable[...,
         backend.of({"environment": {"KERAS_BACKEND": "jax"}})
 
 
-@pytest.mark.parametrize("name", [OTHERS[0], pytest.param("torch", marks=[*OTHERS[1].marks, pytest.mark.slow])])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_shell_that_contradicts_a_backends_switches_is_named(name: str, seedbed: Callable[..., Any]) -> None:
     variable, value = {"jax": ("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=true"), "torch": ("MKL_NUM_THREADS", "2")}[name]
     said = seedbed("train", f"backend={name}", env={variable: value})

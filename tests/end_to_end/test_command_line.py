@@ -97,6 +97,7 @@ def test_a_relative_place_counts_from_where_one_stands(seedbed: Callable[..., An
     assert done.status == 0, done.err
 
 
+@pytest.mark.slow
 def test_keras_own_settings_of_a_machine_decide_nothing(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text(
         json.dumps({"floatx": "float64", "epsilon": 0.1, "backend": "jax", "image_data_format": "channels_first"})

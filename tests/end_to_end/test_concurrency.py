@@ -85,7 +85,7 @@ def gated(plugin: Callable[..., Path], tmp_path: Path) -> tuple[Path, list[str],
     return plugin("gate", GATE), words, folder
 
 
-@pytest.mark.parametrize("first_one", ["finishes", "is killed"])
+@pytest.mark.parametrize("first_one", [pytest.param("finishes", marks=pytest.mark.slow), "is killed"])
 def test_two_processes_with_one_key_train_it_once(first_one: str, gated: Any, config: Any, tmp_path: Path) -> None:
     plugins, words, gate = gated
     (gate / "go2").touch()

@@ -272,6 +272,7 @@ def test_off_shows_how_results_vary(seedbed: Callable[..., Any]) -> None:
     assert len(set(digests)) == 4
 
 
+@pytest.mark.slow
 def test_a_hash_seed_of_its_own_for_each_run(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     words = ["seeds.hash='${stream:${seeds.master},hash}'", "training.epochs=3"]
     study = seedbed("repeat", *words, "study.n=2", "--json")

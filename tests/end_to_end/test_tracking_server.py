@@ -209,6 +209,7 @@ def test_a_server_that_never_answers_costs_no_more_than_wait_seconds(server_is: 
         assert "Nothing is lost" in synced.err
 
 
+@pytest.mark.slow
 def test_sync_sends_to_where_a_run_was_to_go(server: Server, seedbed: Any, tmp_path: Path) -> None:
     """A server that was down, named on the command line of the run alone: nobody has to name it again."""
     server.kill()

@@ -196,6 +196,7 @@ def early():
 """
 
 
+@pytest.mark.slow
 def test_a_data_function_that_imports_tensorflow_itself(seedbed: Callable[..., Any], plugin: Callable[..., Path]) -> None:
     """The level is there before its first operation, and the bits are those of a function that had imported it before."""
     folder = plugin("lazy", LAZY)
