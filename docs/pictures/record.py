@@ -77,13 +77,14 @@ def scratch(folder: Path) -> Path:
     git = ["git", "-c", "user.name=seedbed", "-c", "user.email=seedbed@localhost", "-c", "init.defaultBranch=main"]
     for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--no-verify", "--message", "scratch"]):
         subprocess.run([*git, *words], cwd=copy, check=True)
+    (copy / ".venv").symlink_to(sys.prefix)
     return copy
 
 
 def environment(copy: Path) -> dict[str, str]:
     """What a new terminal has, and where the project's own environment is."""
     kept = {name: value for name, value in os.environ.items() if name in ("HOME", "LOGNAME", "PATH", "TMPDIR", "USER")}
-    return {**kept, "LANG": "C.UTF-8", "TERM": "xterm-256color", "PYTHONPATH": str(copy / "src"), "VENV": str(Path(sys.prefix))}
+    return {**kept, "LANG": "C.UTF-8", "TERM": "xterm-256color", "PYTHONPATH": str(copy / "src")}
 
 
 def screen(command: str, copy: Path) -> pyte.Screen:
