@@ -474,7 +474,7 @@ def test_several_runs_each_in_a_process_of_its_own(seedbed: Callable[..., Any], 
     [
         (
             "seedbed ",
-            {"train", "repeat", "compare", "variance", "verify", "replay", "diff", "diagnose", "audit", "report", "new", "sync", "doctor"},
+            {"train", "repeat", "compare", "variance", "verify", "replay", "diff", "diagnose", "audit", "report", "new", "ui", "sync", "doctor"},
         ),
         ("seedbed verify study.n", {"study.n="}),
         ("seedbed repeat study.n", {"study.n="}),

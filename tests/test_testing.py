@@ -344,7 +344,7 @@ class TrainsAlone(keras.Model):
         self.inner, self.noise = layers.Dense(4), keras.random.SeedGenerator(1)
 
     def train_step(self, data):
-        x = data[0]
+        x = data  # inputs alone, as `fit(x)` hands them over
         with tf.GradientTape() as tape:
             loss = ops.mean((self.inner(x + keras.random.normal(ops.shape(x), seed=self.noise)) - x) ** 2)
         self.optimizer.apply_gradients(zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights))
