@@ -21,7 +21,7 @@ VERSION = re.compile(r"\d+\.\d+\.\d+")
 DAY = r"\d{4}-\d{2}-\d{2}"
 
 # What no file that git keeps may hold; written so that this file doesn't either.
-REGISTRIES = r"\b(?:pypi|pythonhosted|npmjs|anaconda)[.](?:org|com)\b|\b(?:ghcr|quay|registry-1[.]docker|index[.]docker)[.]io\b"
+REGISTRIES = r"\b(?:py[p]i|python[h]osted|npm[j]s|ana[c]onda)[.](?:org|com)\b|\b(?:gh[c]r|qua[y]|registry-1[.]docker|index[.]docker)[.]io\b"
 HOMES = r"/home/(?!seedbed/|me\b)[a-z][\w.-]*/|/Users/\w+/"  # the container's own user is no person's
 KEYS = r"-----BEGIN [A-Z ]*PRIVATE KEY"
 
