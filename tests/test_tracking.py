@@ -20,6 +20,7 @@ import pytest
 from seedbed import cli, notes, tracking
 from seedbed.run import targets, training
 from seedbed.run.record import FINISHED, RUNNING, Record
+from seedbed.tracking import views
 
 EPOCHS = 4
 
@@ -595,3 +596,12 @@ def test_the_places_that_a_record_was_to_be_sent_to(record: Record) -> None:
     notes.note(record, "http://me:secret@127.0.0.1:9", error="refused")  # kept without its password
     assert notes.places(record, usual) == [server]
     assert notes.places(record, "http://me:secret@127.0.0.1:9") == [server, "http://me:secret@127.0.0.1:9"]
+
+
+def test_results_have_their_columns_between_the_master_seed_and_the_seeds_that_follow_from_it() -> None:
+    """A browser draws the first five or six columns only; a study may vary any stream."""
+    master, init, first, second = "params.`seeds.master`", "params.`seeds.init`", "metrics.`loss`", "metrics.`accuracy`"
+    assert views.columns(["master", "init"], ["loss"]) == [master, first, init]
+    assert views.in_order([master, first, init, second]) == [master, first, second, init]
+    assert views.columns(["numpy"], ["loss"]) == [first, "params.`seeds.numpy`"]
+    assert len(views.columns(["master"], map(str, range(100)))) == views.MOST

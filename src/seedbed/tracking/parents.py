@@ -168,7 +168,7 @@ def _show_runs(client: Any, study: Folder, place: tuple[str, str], metrics: list
     vary = study.content["vary"]
     views.widen(client, experiment_id, views.columns(views.FIRST, metrics))
     order = allowed(str(report.get("metric") or metrics[0]))
-    shown = views.columns(("master", vary) if vary else views.FIRST, metrics)
+    shown = views.columns([vary] if vary else views.FIRST, metrics)
     wanted = views.flat(run_id, shown, f"metrics.`{order}`", ascending=report.get("better") != "higher")
     client.set_experiment_tag(experiment_id, views.VIEW + study.id[:12], wanted)
     return study.id[:12]

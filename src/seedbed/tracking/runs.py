@@ -219,7 +219,8 @@ def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) ->
     client.log_batch(run_id, metrics=metrics, tags=tags)
     experiment_id = _log_labels(client, record, run_id, nested)
     if nested is None:
-        views.widen(client, experiment_id, views.columns(record.seeds, (metric.key for metric in metrics)))
+        seeds = [name for name in views.FIRST if name in record.seeds]
+        views.widen(client, experiment_id, views.columns(seeds, (metric.key for metric in metrics)))
     with tempfile.TemporaryDirectory() as folder:
         for name in ("record.json", "config.yaml", "history.jsonl", "code.diff", "rows.npz", "weights.npz"):
             if (record.path / name).exists():

@@ -17,6 +17,7 @@ TRAINING = "workflowType=machine_learning"
 MOST = 30  # columns
 NAME = "attributes.`Run Name`"
 FIRST = ("master", "split", "init", "shuffle", "dropout", "augment")  # seeds that have a column; the others follow from the first
+MASTER = f"params.`seeds.{FIRST[0]}`"
 
 
 def of_run(experiment_id: str, run_id: str, file: str = "") -> str:
@@ -30,8 +31,13 @@ def of_table(experiment_id: str, key: str = ALL) -> str:
 
 
 def columns(seeds: Iterable[str], metrics: Iterable[str]) -> list[str]:
-    """The columns of seeds, in their order, then those of metrics."""
-    return [*(f"params.`seeds.{name}`" for name in FIRST if name in seeds), *(f"metrics.`{name}`" for name in metrics)][:MOST]
+    """The columns of seeds and metrics, in the order of `in_order`."""
+    return in_order([*(f"params.`seeds.{name}`" for name in seeds), *(f"metrics.`{name}`" for name in metrics)])
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The master seed and the results before the seeds that follow from it: a screen has room for five or six columns."""
+    return sorted(dict.fromkeys(names), key=lambda name: (name != MASTER, name.startswith("params.")))[:MOST]
 
 
 def flat(parent: str, shown: Sequence[str], order: str, ascending: bool) -> str:
@@ -57,6 +63,6 @@ def widen(client: Any, experiment_id: str, shown: Sequence[str]) -> None:
         there = [str(one) for one in json.loads(tags[VIEW + ALL])["selectedColumns"]]
     except (KeyError, ValueError, TypeError):
         there = []
-    wanted = list(dict.fromkeys([*there, *shown]))[:MOST]
+    wanted = in_order([*there, *shown])
     if wanted != there:
         client.set_experiment_tag(experiment_id, VIEW + ALL, nested(wanted))
