@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,31 +22,29 @@ from seedbed import Refused
 from seedbed.proof import golden
 from seedbed.run import determinism, exact, known, portable, provenance, training
 
-CPUINFO = "processor\t: 0\nflags\t\t: {}\n\nprocessor\t: 1\nflags\t\t: {}\n"
-
-
-def cpuinfo(folder: Path, without: str) -> Path:
-    flags = " ".join(flag for flag in portable.BASELINE if flag != without)
-    (folder / "cpuinfo").write_text(CPUINFO.format(flags, flags))
-    return folder / "cpuinfo"
-
 
 def level(config: Callable[..., Any], *words: str) -> dict[str, Any]:
     return determinism.of(config("determinism=portable", *words))
 
 
-@pytest.mark.parametrize("flag", portable.BASELINE)
-def test_a_cpu_below_the_baseline_is_refused(flag: str, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lacking = portable.missing(cpuinfo(tmp_path, flag))
-    assert lacking == [flag]
-    monkeypatch.setattr(portable, "missing", lambda: lacking)
-    with pytest.raises(Refused, match=rf"lacks {flag}\. Accepted: x86-64-v3 .*\n.*determinism=strict"):
+@pytest.mark.parametrize("feature", portable.BASELINE)
+def test_a_cpu_below_the_baseline_is_refused(feature: str, config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = portable.cpu_features()
+    monkeypatch.setattr(portable, "cpu_features", lambda: {**here, **dict.fromkeys(portable.BASELINE, True), feature: False})
+    with pytest.raises(Refused, match=rf"lacks {feature}\. Accepted: x86-64-v3 .*\n.*determinism=strict"):
         determinism.check(level(config))
 
 
-def test_a_cpu_of_the_baseline_is_accepted_and_one_that_nobody_knows_is_not(tmp_path: Path) -> None:
-    assert portable.missing(cpuinfo(tmp_path, "nothing")) == []
-    assert portable.missing(tmp_path / "nowhere") == list(portable.BASELINE)
+def test_a_cpu_of_the_baseline_is_accepted_and_one_that_nobody_knows_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portable, "cpu_features", lambda: dict.fromkeys(portable.BASELINE, True))
+    assert portable.missing() == []
+    monkeypatch.setattr(portable, "cpu_features", dict)
+    assert portable.missing() == list(portable.BASELINE)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="another architecture")
+def test_numpy_has_the_names_that_the_baseline_is_asked_by() -> None:
+    assert set(portable.BASELINE) <= set(portable.cpu_features())
 
 
 @pytest.mark.parametrize(
