@@ -172,7 +172,7 @@ endif
 
 ifneq ($(wildcard docs/pictures/record.py),)
 pictures: $(VENV)/.dev  ## make the README's pictures anew, by running what they show: make pictures ARGS="train"
-	@$(BIN)/python docs/pictures/record.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python docs/pictures/record.py $(ARGS)
 endif
 
 jax: $(VENV)/.train requirements/jax.txt  ## install the JAX backend, for CPUs: make train ARGS="backend=jax"

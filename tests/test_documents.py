@@ -10,7 +10,6 @@ import itertools
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import worktree
 from conftest import OUTSIDE, ROOT
 
 from seedbed import cli
@@ -147,16 +147,7 @@ def test_the_readme_is_read_in_some_minutes() -> None:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """This project as it stands, as a reader has it: nothing is set up, nothing was trained."""
-    folder = tmp_path / "seedbed"
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in filter(None, names.stdout.split("\0")):
-        if os.path.lexists(ROOT / name):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "one"]):
-        subprocess.run([*git, *words], cwd=folder, check=True)
-    return folder
+    return worktree.copied(tmp_path / "seedbed")
 
 
 def environment(command: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import OUTSIDE, ROOT
+from worktree import commit, copied, git
 
-GIT = dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"), "a@b")
 QUICK = ("tree", "tag", "changelog", "strings", "figures")
 README = """# seedbed
 
@@ -29,15 +28,6 @@ On one machine, 2026-11-24.
 """
 
 
-def git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", *words], cwd=folder, env={**OUTSIDE, **GIT, "GIT_CONFIG_GLOBAL": os.devnull}, capture_output=True, check=True)
-
-
-def commit(folder: Path) -> None:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "a change")
-
-
 def asked(folder: Path, *words: str, **env: str) -> tuple[int, str]:
     """Exit status, and all that was said."""
     command = [sys.executable, ".ci/release_check.py", *words]
@@ -49,14 +39,7 @@ def asked(folder: Path, *words: str, **env: str) -> tuple[int, str]:
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as it stands here, with a changelog and a README that are ready for 0.2.0, and 0.1.0 released before."""
-    folder = tmp_path_factory.mktemp("release") / "it"
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        if os.path.lexists(ROOT / name):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
-    git(folder, "init", "--quiet")
-    commit(folder)
+    folder = copied(tmp_path_factory.mktemp("release") / "it")
     git(folder, "tag", "v0.1.0")
     (folder / "README.md").write_text(README)
     (folder / "CHANGELOG.md").write_text("# Changes\n\n## [Unreleased]\n\n## [0.2.0] - 2026-11-26\n\n### Added\n\n- A thing.\n")

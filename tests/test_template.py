@@ -13,46 +13,31 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import OUTSIDE, ROOT
+from conftest import OUTSIDE
+from worktree import SOMEBODY, commit, copied, git
 
 TOOLS = Path(sys.executable).parent
-GIT = {
-    "GIT_AUTHOR_NAME": "a",
-    "GIT_AUTHOR_EMAIL": "a@b",
-    "GIT_COMMITTER_NAME": "a",
-    "GIT_COMMITTER_EMAIL": "a@b",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-}
 EXAMPLES = {"none": ("mine", "net"), "tabular": ("wine", "mlp"), "images": ("digits", "cnn")}
 
 
 def ran(*command: str | Path, cwd: Path, status: int = 0) -> str:
     """What a command says; it has to end with `status`."""
-    done = subprocess.run(command, cwd=cwd, env={**OUTSIDE, **GIT, "BIN": str(TOOLS)}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, env={**OUTSIDE, **SOMEBODY, "BIN": str(TOOLS)}, capture_output=True, text=True)
     assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
 
 def committed(folder: Path, message: str, tag: str | None = None) -> None:
-    ran("git", "add", "--all", cwd=folder)
-    ran("git", "commit", "--quiet", "--message", message, cwd=folder)
+    commit(folder, message)
     if tag:
-        ran("git", "tag", tag, cwd=folder)
+        git(folder, "tag", tag)
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as it stands here, as a repository of its own with one version: v1.0.0."""
-    folder = tmp_path_factory.mktemp("template") / "seedbed"
-    names = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, names.split("\0")):
-        if os.path.lexists(ROOT / name):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
-    ran("git", "init", "--quiet", cwd=folder)
-    committed(folder, "one", "v1.0.0")
+    folder = copied(tmp_path_factory.mktemp("template") / "seedbed")
+    git(folder, "tag", "v1.0.0")
     return folder
 
 

@@ -10,16 +10,10 @@ from pathlib import Path
 
 import pytest
 from conftest import OUTSIDE, ROOT
+from worktree import git
 
 from seedbed.run import provenance
 
-GIT = {
-    "GIT_AUTHOR_NAME": "a",
-    "GIT_AUTHOR_EMAIL": "a@b",
-    "GIT_COMMITTER_NAME": "a",
-    "GIT_COMMITTER_EMAIL": "a@b",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-}
 NEEDED = ("pyproject.toml", "README.md", "LICENSE", ".gitattributes", ".git_archival.txt", "docker/build", "docker/engine")
 
 # What an installer asks the build backend for; then the version in it.
@@ -29,11 +23,6 @@ from pathlib import Path
 folder = Path(sys.argv[1], backend.prepare_metadata_for_build_wheel(sys.argv[1]))
 print(email.message_from_string((folder / "METADATA").read_text())["Version"], sorted(p.name for p in folder.rglob("LICENSE")))
 """
-
-
-def git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, env={**OUTSIDE, **GIT}, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def installed(folder: Path) -> str:
@@ -81,7 +70,7 @@ def commit(folder: Path, text: str) -> str:
     (folder / "README.md").write_text(text)
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", text)
-    return git(folder, "rev-parse", "--short=9", "HEAD")
+    return git(folder, "rev-parse", "--short=9", "HEAD").strip()
 
 
 def everywhere(folder: Path) -> set[str]:

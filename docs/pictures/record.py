@@ -1,4 +1,4 @@
-"""The README's pictures, made by running what they show: `make pictures`, or `.venv/bin/python docs/pictures/record.py train`.
+"""The README's pictures, made by running what they show: `make pictures`, `make pictures ARGS=train`.
 
 Each command runs as a person types it, in a terminal of its own (pseudo-terminal, pyte) and in a scratch copy of this project; the
 screen at its end becomes an SVG (rich). The pictures of a study are those that the command drew. tests/test_pictures.py compares
@@ -22,6 +22,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pyte
+import worktree  # tests/
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
@@ -66,17 +67,9 @@ SVG = """<svg class="{unique_id}" viewBox="0 0 {width} {height}" xmlns="http://w
 
 def scratch(folder: Path) -> Path:
     """A copy of this project as it stands, without records; make in it finds nothing to set up."""
-    copy = folder / "seedbed"
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in filter(None, names.stdout.split("\0")):
-        if os.path.lexists(ROOT / name):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
+    copy = worktree.copied(folder / "seedbed")
     for path in (copy / "pyproject.toml", *(copy / "requirements").iterdir()):
         os.utime(path, (0, 0))
-    git = ["git", "-c", "user.name=seedbed", "-c", "user.email=seedbed@localhost", "-c", "init.defaultBranch=main"]
-    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--no-verify", "--message", "scratch"]):
-        subprocess.run([*git, *words], cwd=copy, check=True)
     (copy / ".venv").symlink_to(sys.prefix)
     return copy
 

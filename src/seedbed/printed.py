@@ -16,9 +16,14 @@ from rich.text import Text
 ELSEWHERE = ("tracking", "runs=", "hydra.run", "hydra.sweep", "--json")
 
 
+def about(word: str, parts: tuple[str, ...]) -> bool:
+    """Whether an override is of one of these parts of the config, however it is given: `+x=1`, `++x=1`, `~x`."""
+    return word.lstrip("+~").startswith(parts)
+
+
 def telling(words: Sequence[str]) -> list[str]:
     """The words of a command that say what is trained, as they may be kept and sent."""
-    return [word for word in words if not word.startswith(ELSEWHERE)]
+    return [word for word in words if not about(word, ELSEWHERE)]
 
 
 def lines(rows: Sequence[tuple[str, str]]) -> None:

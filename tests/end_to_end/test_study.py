@@ -237,7 +237,8 @@ def test_compare_says_who_is_better_and_exits_by_it(seedbed: Callable[..., Any],
         (["model=mlp", "model=mlp"], "named twice"),
         (["nowhere", "tutorial"], "nowhere"),
         (["model=mlp", "determinism=off", "--", "study.n=2"], "determinism=off"),
-        (["model=mlp", "model=mlp study.metric=x", "--", "study.n=2"], "study.metric"),
+        (["model=mlp", "model=mlp study.metric=x", "--", "study.n=2"], "study.metric is no part of a configuration"),
+        (["model=mlp", "model=cnn ++tracking.uri=x"], "++tracking.uri is no part of a configuration"),
     ],
 )
 def test_compare_refuses_with_a_message(seedbed: Callable[..., Any], words: list[str], says: str) -> None:

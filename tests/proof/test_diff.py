@@ -6,7 +6,6 @@ import copy
 import io
 import json
 import os
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import worktree
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -467,21 +467,16 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SEEDBED_ROOT", str(root))
-    git(root.parent, "init", "-q")
+    worktree.git(root.parent, "init", "-q")
 
     def commit(**files: str) -> str:
         for name, content in files.items():
             (root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
             (root / "src" / name).write_text(content)
-        git(root.parent, "add", "-A")
-        git(root.parent, "-c", "user.name=x", "-c", "user.email=x@y", "commit", "-q", "-m", "x")
-        return git(root.parent, "rev-parse", "HEAD").strip()
+        worktree.commit(root.parent)
+        return worktree.git(root.parent, "rev-parse", "HEAD").strip()
 
     return commit
-
-
-def git(folder: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True, text=True).stdout
 
 
 def code(**sources: str) -> dict[str, Any]:
@@ -502,10 +497,10 @@ def test_code_as_a_unified_diff(repository: Callable[..., str], make: Maker, tmp
     second = repository(**{"example/models.py": TWO, "example/other.py": TWO})
     root = tmp_path / "project"
     (root / "within" / "src" / "example" / "models.py").write_text(THREE)
-    dirty = git(root, "diff", "--binary", "HEAD", "--", "within/src")
+    dirty = worktree.git(root, "diff", "--binary", "HEAD", "--", "within/src")
     (root / "within" / "src" / "example" / "models.py").write_text("the user's own, not for us\n")
     (root / "within" / "staged.py").write_text("staged\n")
-    git(root, "add", "within/staged.py")
+    worktree.git(root, "add", "within/staged.py")
     before = state_of(root)
     a = make("a", code(example__models=ONE, example__sub=ONE), commit=first)
     b = make("b", code(example__models=THREE, example__sub=ONE, example__new=ONE), commit=second, diff=dirty)

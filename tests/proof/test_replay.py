@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import worktree
 import yaml
 from conftest import OUTSIDE, ROOT, Done
 from end_to_end.test_tracking_server import Server
@@ -51,8 +52,7 @@ class Project:
         return done.json
 
     def git(self, *words: str) -> str:
-        command = ["git", "-C", str(self.folder), "-c", "user.name=a", "-c", "user.email=a@b", *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return worktree.git(self.folder, *words)
 
     def clone(self, folder: Path) -> Project:
         self.git("clone", "--quiet", str(self.folder), str(folder))
@@ -61,19 +61,8 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("copy") / "project"
-    files = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-coz", "--exclude-standard"], check=True, capture_output=True, text=True
-    ).stdout
-    for name in filter(None, files.split("\0")):
-        if name.partition("/")[0] in ("src", "conf", "requirements", "pyproject.toml", "Makefile", ".gitignore") and (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, folder / name)
-    made = Project(folder)
-    made.git("init", "--quiet")
-    made.git("add", "--all")
-    made.git("commit", "--quiet", "-m", "then")
-    return made
+    needed = ("src", "conf", "requirements", "pyproject.toml", "Makefile", ".gitignore")
+    return Project(worktree.copied(tmp_path_factory.mktemp("copy") / "project", *needed))
 
 
 @pytest.fixture(scope="module")
@@ -317,6 +306,21 @@ def test_a_portable_record_of_another_machine_is_comparable_and_said_to_be(proje
     assert "the same bits: 7 of 7 digests agree" in done.out
     assert "AMD EPYC 7B12" in done.out
     assert "at portable the same bits whatever it is" in " ".join(done.out.split()).replace(" (R)", "(R)")
+
+
+@pytest.mark.parametrize("chosen", ["-1", "1"])
+def test_the_gpus_that_are_chosen_outside_are_those_of_the_replay(chosen: str, project: Project, tmp_path: Path) -> None:
+    """A driver's list of two GPUs stands in for them; there is none that TensorFlow could use."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'A, 570.1, 9.0'\necho 'B, 570.1, 8.0'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": chosen}
+    found = project.train("training.epochs=2", f"runs='{tmp_path / 'runs'}'", env=env)
+    assert [one["name"] for one in Record.read(Path(found["record"])).inputs["environment"]["gpu"]] == ([] if chosen == "-1" else ["B"])
+    done = project.seedbed("replay", found["record"], env=env)
+    assert done.status == 0, done.out + done.err
+    refused = project.seedbed("replay", found["record"], env={**env, "CUDA_VISIBLE_DEVICES": "0"})
+    assert refused.status == 2
+    assert "other GPU" in refused.out
 
 
 @pytest.mark.parametrize("level", ["seeded", "off"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import worktree
 
 import seedbed
 from seedbed.run import provenance
@@ -62,8 +63,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a.py").write_text("x = 1\n")
     (tmp_path / ".gitignore").write_text("runs/\n")
-    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"]):
-        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    worktree.git(tmp_path, "init", "--quiet")
+    worktree.commit(tmp_path)
     assert seedbed.project_root() == tmp_path
     return tmp_path
 

@@ -173,7 +173,14 @@ def test_a_browser_runs_nothing_of_it(runs: Path, tmp_path: Path) -> None:
 
 def test_commands_are_quoted_and_hold_no_place_and_no_address(made: Path) -> None:
     kept = folder.read(study(made, "sequence-"))
-    words = ["model.hidden=[5]", "tracking.uri=http://me:secret@host", "runs=/home/me", "a=$(rm -rf ~); b", "study.n=3"]
+    words = [
+        "model.hidden=[5]",
+        "tracking.uri=http://me:secret@host",
+        "++tracking.uri=http://me:secret@host",
+        "runs=/home/me",
+        "a=$(rm -rf ~); b",
+        "study.n=3",
+    ]
     said = page.commands(Kept(**{**vars(kept), "words": words}))
     assert said[0][0] == "seedbed repeat 'model.hidden=[5]' 'a=$(rm -rf ~); b' study.n=3"
     off = page.commands(Kept(**{**vars(kept), "level": "off"}))

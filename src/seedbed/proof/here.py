@@ -38,12 +38,9 @@ def before(record: Record, stated: Mapping[str, Any], place: Place) -> Compariso
     plain = configs.without_environment(config, stamped=True)
     inputs = training.key_inputs(plain, seeds, level, cast(Any, data), training.code_of(config))
     del inputs["data"]
-    variables = inputs["environment"]["variables"]
-    for variable, value in training.environment_of(config).items():  # as the process that trains will see them
-        variables.pop(variable, None)
-        if value is not None and variable in process.deciding(config.backend.name):
-            variables[variable] = value
-    inputs["environment"]["gpu"] = provenance.left_by(variables)
+    around = {**os.environ, **training.environment_of(config)}  # of the process that trains
+    variables = {name: value for name in process.deciding(config.backend.name) if (value := around.get(name)) is not None}
+    inputs["environment"] |= {"gpu": provenance.left_by(variables), "variables": variables}
     return promise.compared(record.inputs, inputs)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.printed import telling
+from seedbed.printed import about, telling
 from seedbed.run.record import write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
@@ -81,15 +81,18 @@ def sides_of(argv: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
         words, common = words[:at], words[at + 1 :]
     if flags := [word for word in words if word.startswith("-")]:
         raise Refused(f"{flags[0]} is no option.\n{USAGE}")
-    common = [word for word in words if word.startswith(COMMON)] + common
+    common = [word for word in words if about(word, COMMON)] + common
     sides: dict[str, list[str]] = {}
     for word in words:
-        if word.startswith(COMMON):
+        if about(word, COMMON):
             continue
         try:
             overrides = shlex.split(word) if "=" in word else [f"experiment={word}"]
         except ValueError as error:
             raise Refused(f"{word!r} can't be read: {error}. Accepted: overrides as in a shell, quotes closed.") from None
+        if whole := [one for one in overrides if about(one, COMMON)]:
+            raise Refused(f"{whole[0].partition('=')[0]} is no part of a configuration: it holds for the whole comparison. "
+                          "Accepted: a word of its own, or after `--`.")  # fmt: skip
         if word in sides:
             raise Refused(f"{word!r} is named twice. Two configurations that differ are needed.")
         sides[word] = overrides
