@@ -194,7 +194,8 @@ lock: $(VENV)/.uv  ## every pin anew: wheels into requirements/, images into Doc
 
 lock-check: $(VENV)/.uv  ## fail when requirements/ and pyproject.toml part
 	@before=$$(cat requirements/*.txt | sha256sum); copy=$$(mktemp -d); cp requirements/*.txt "$$copy"; \
-	$(MAKE) --no-print-directory lock-files; after=$$(cat requirements/*.txt | sha256sum); cp "$$copy"/*.txt requirements/; rm -r "$$copy"; \
+	trap 'cp "$$copy"/*.txt requirements/; rm -rf "$$copy" requirements/.no-cuda requirements/.torch' EXIT; \
+	$(MAKE) --no-print-directory lock-files; after=$$(cat requirements/*.txt | sha256sum); \
 	[ "$$before" = "$$after" ] || { echo "requirements/ is not what pyproject.toml asks for: make lock" >&2; exit 2; }
 
 release-check: $(VENV)/.dev  ## what is still missing before a release, a line each; 1 if anything is: make release-check VERSION=0.2.0

@@ -1,7 +1,7 @@
 """What must hold before a release: `make release-check VERSION=0.2.0`, or without VERSION on a commit that has its tag.
 
 An item that doesn't hold is a line with what is wrong and what to do. Exit status: 0 ready, 1 not ready, 2 could not be asked.
-`--only tree changelog` asks for some of the items. Nothing is changed, tagged or sent.
+`--only tree changelog` asks for some of the items. Nothing is tagged or sent; a drawing in docs/ that is not that of the code is made anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ DAY = r"\d{4}-\d{2}-\d{2}"
 
 # What no file that git keeps may hold; written so that this file doesn't either.
 REGISTRIES = r"\b(?:py[p]i|python[h]osted|npm[j]s|ana[c]onda)[.](?:org|com)\b|\b(?:gh[c]r|qua[y]|registry-1[.]docker|index[.]docker)[.]io\b"
-HOMES = r"/home/(?!seedbed/|me\b)[a-z][\w.-]*/|/Users/\w+/"  # the container's own user is no person's
+HOMES = r"/home/(?!seedbed/|me\b)[a-z][\w.-]*/|/Users/\w+/|/root/\w|/tmp/\w+/"  # the container's own user is no person's
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS")
 KEYS = r"-----BEGIN [A-Z ]*PRIVATE KEY"
 
 
@@ -75,7 +76,7 @@ def strings(version: str) -> Iterator[str]:
     """No file names a machine's folders, a package registry, or a key."""
     words = [REGISTRIES, HOMES, KEYS, *(re.escape(word) for word in of_this_machine())]
     pattern = re.compile("|".join(words))
-    for name in git("ls-files").splitlines():
+    for name in filter(None, git("ls-files", "-z").split("\0")):
         path = ROOT / name
         if path.is_symlink() or not path.is_file() or b"\0" in (content := path.read_bytes()):
             continue
@@ -86,7 +87,7 @@ def strings(version: str) -> Iterator[str]:
 
 
 def of_this_machine() -> Iterator[str]:
-    """Where this checkout lies, and the hosts that this machine gets packages from."""
+    """Where this checkout lies, and the hosts that its environment names for packages."""
     if len(ROOT.parts) > 2:
         yield str(ROOT)
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "npm_config_registry", "GOPROXY"):
@@ -113,7 +114,10 @@ def passes(*command: str) -> Callable[[str], Iterator[str]]:
     """An item that holds if a command ends with exit status 0."""
 
     def asked(version: str) -> Iterator[str]:
-        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        around = {name: value for name, value in os.environ.items() if name not in OF_MAKE}  # ARGS and -n are not the inner make's
+        done = subprocess.run(
+            command, cwd=ROOT, env=around, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         if done.returncode:
             said = [line.strip() for line in done.stdout.splitlines() if line.strip() and not line.startswith("make: ***")]
             why = said[-1][:160] if said else f"exit status {done.returncode}"
@@ -166,9 +170,15 @@ def main() -> int:
     options = parser.parse_args()
     version = asked_version(options.version)
     failed = 0
+    before = git("status", "--porcelain")
     for name in options.only:
         title, item = ITEMS[name]
         wrong = list(item(version))
+        if (after := git("status", "--porcelain")) != before:
+            wrong.append(
+                f"it has written files anew ({after.splitlines()[0].split(maxsplit=1)[-1]}, …): look at `git diff`, and commit them"
+            )
+            before = after
         failed += bool(wrong)
         for line in wrong:
             print(f"no   {name:9}  {line}", flush=True)

@@ -1,4 +1,4 @@
-"""What people use today beside seedbed: `make comparison` (a quarter of an hour). It prints docs/comparison.md's table.
+"""What people use today beside seedbed: `make comparison` (a quarter of an hour). It prints the figures of docs/comparison.md.
 
 Each cell is measured: a Keras script of a few lines is trained in fresh processes by each recipe, with one thing changed at a
 time, and the digests of its final weights are compared. seedbed trains the same functions. A report, never a test.
@@ -162,24 +162,29 @@ def lines(path: Path) -> int:
 
 
 def told(digests: list[str]) -> str:
+    """Of trainings that nothing was changed for."""
     different = len(set(digests))
-    if different == 1:
-        return "the same"
-    return "another" if len(digests) == 2 else f"{different} results in {len(digests)}"
+    return "the same" if different == 1 else f"{different} results in {len(digests)}"
+
+
+def beside(first: str, other: str) -> str:
+    return "the same" if first == other else "another"
 
 
 def measured(place: Place, recipe: str, processes: int) -> dict[str, str]:
     found = {}
     base = [place.trained(recipe, "arrays")[0] for _ in range(processes)]
-    found["nothing, a CNN with dropout on arrays"] = told(base)
-    found["nothing, random operations in a parallel `tf.data` map"] = told([place.trained(recipe, "pipeline")[0] for _ in range(processes)])
-    found["nothing, a vocabulary made from a set of words"] = told(
+    found["nothing; a CNN with dropout"] = told(base)
+    found["nothing; a random operation in a parallel `tf.data` map"] = told(
+        [place.trained(recipe, "pipeline")[0] for _ in range(processes)]
+    )
+    found["nothing; a vocabulary made from a set of words"] = told(
         [place.trained(recipe, "vocabulary", **({} if recipe == "seedbed" else {"PYTHONHASHSEED": "random"}))[0] for _ in range(processes)]
     )
-    found["one core in place of two (`taskset`)"] = told([base[0], place.trained(recipe, "arrays", cores="0")[0]])
+    found["one core in place of two (`taskset`); the CNN"] = beside(base[0], place.trained(recipe, "arrays", cores="0")[0])
     where = place.fresh()
     place.trained(recipe, "arrays", where=where, stop=EPOCHS["arrays"] // 2)
-    found["stopped half way, then gone on with"] = told([base[0], place.trained(recipe, "arrays", where=where)[0]])
+    found["stopped half way, then gone on with; the CNN"] = beside(base[0], place.trained(recipe, "arrays", where=where)[0])
     return found
 
 

@@ -86,6 +86,7 @@ BROKEN = {
     "more than is released": (lambda it: change(it, "CHANGELOG.md", "d]\n", "d]\n\n- B\n"), "changelog", "lines under Unreleased"),
     "a registry": (lambda it: write(it, "a.txt", "x\nhttps://files.python" + "hosted.org/x\n"), "strings", "a.txt:2 names 'python"),
     "somebody's folder": (lambda it: write(it, "conf/a.yaml", "# a\npath: /ho" + "me/ada/x\n"), "strings", "conf/a.yaml:2 names '/ho"),
+    "a scratch folder": (lambda it: write(it, "größe.txt", "file:///t" + "mp/w/mlruns\n"), "strings", "größe.txt:1 names"),
     "this checkout's folder": (lambda it: write(it, "a.txt", str(it)), "strings", "a.txt:1 names"),
     "a key": (lambda it: write(it, "a.pem", "-----BEGIN RSA PRIV" + "ATE KEY-----\n"), "strings", "a.pem:1 names"),
     "numbers without a day": (lambda it: change(it, "README.md", "2026-11-24", "today"), "figures", '"Levels": a table of numbers without'),
@@ -130,6 +131,21 @@ def test_lint_that_fails(clone: Path) -> None:
     assert status == 1
     assert "yes  tree" in said
     assert re.search(r"^no +lint +`make --no-print-directory lint` fails \(.+\): call it, and mend what it says$", said, re.MULTILINE)
+
+
+def test_what_an_item_writes_anew_is_not_committed_and_make_s_words_are_not_the_inner_make_s(clone: Path) -> None:
+    """Another Makefile: what `docs` says is asked for here, not whether these documents can be built."""
+    write(
+        clone,
+        "Makefile",
+        '.PHONY: docs\ndocs:\n\t@[ -z "$(ARGS)" ] || { echo "ARGS=$(ARGS)"; exit 1; }\n\t@echo another >docs/architecture.svg\n',
+    )
+    status, said = asked(clone, "0.2.0", "--only", "tree", "docs", MAKEFLAGS=" -- ARGS=--only\\ docs")
+    assert status == 1
+    assert "yes  tree" in said
+    assert re.search(r"^no +docs +it has written files anew \(docs/architecture\.svg, …\)", said, re.MULTILINE), said
+    assert "ARGS=" not in said
+    assert "0.2.0 is not ready" in said
 
 
 @pytest.mark.slow

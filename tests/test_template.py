@@ -79,8 +79,10 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
     ]
     assert not [file for file in own if file.is_symlink()]
     for file in own:  # no trace of the example, of what isn't copied, or of an answer that was not filled in
-        if file.suffix in (".py", ".yaml", ".toml", ".json"):
-            traces = re.findall(r"\bexample\.(?:data|models|tables|pictures|tutorial)|src/example|adam_2017|\[= |\[% ", file.read_text())
+        if file.suffix in (".py", ".yaml", ".toml", ".json", ".md"):
+            traces = re.findall(
+                r"\bexample\.(?:data|models|tables|pictures|tutorial)|src/example|it is `example`|adam_2017|\[= |\[% ", file.read_text()
+            )
             assert not traces, (file, traces)
     for page in [copy / "README.md", *(copy / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:\s]+)[^):]*\)", page.read_text()):
@@ -95,6 +97,13 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
     assert "make train" in targets
     assert "make template-update" in targets
     assert not re.search(r"make (new|tutorial|legacy|bench|comparison|pictures|docs|docs-serve) ", targets)
+    here = set(re.findall(r"^  make ([a-z-]+)", targets, re.MULTILINE))
+    (said,) = re.findall(r"see what is here; (.*?) are in the template alone", (copy / "README.md").read_text().replace("\n", " "))
+    elsewhere = set(re.findall(r"`(?:make )?([a-z-]+)`", said))
+    for page in [copy / "README.md", *(copy / "docs").glob("*.md")]:  # what a page tells to type is there, or said not to be
+        verbs = set(re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE))
+        assert verbs <= here | elsewhere, (page.name, verbs - here - elsewhere)
+    assert not elsewhere & here
 
 
 def test_a_copy_has_a_version_and_a_licence_of_its_own_or_none(released: Path, tmp_path: Path) -> None:

@@ -97,3 +97,18 @@ def test_a_comparison_and_its_studies(seedbed: Callable[..., Any], tmp_path: Pat
     assert sorted(run.info.run_name for run in found) == sorted(run.info.run_name for run in runs)
     (whole,) = [run for run in found if run.info.run_name == name]
     assert "report.html" in {item.path for item in again.list_artifacts(whole.info.run_id)}
+
+
+def test_where_nobody_knows_which_result_is_better_the_first_seed_comes_first(seedbed: Callable[..., Any], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    metric = "data.metrics=[{_target_: keras.metrics.MeanAbsoluteError, name: oddness}]"
+    words = ["training.epochs=1", metric, "study.metric=train_oddness", "study.n=2", "tracking=local", f"tracking.uri='{uri}'"]
+    assert seedbed("repeat", *words).status == 0
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("seedbed")
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.`seedbed.finished` = '2 of 2'")
+    state = json.loads(experiment.tags[f"mlflow.sharedViewState.{parent.data.tags['seedbed.parent_of'][:12]}"])
+    assert (state["orderByKey"], state["orderByAsc"]) == ("params.`seeds.master`", True)
+    assert "metrics.`train_oddness`" in state["selectedColumns"]

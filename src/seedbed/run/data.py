@@ -186,7 +186,7 @@ def _checked_part(part: Any, name: str) -> Any:
             "for inputs with nothing to predict, seedbed.run.data.Examples, tf.data.Dataset, keras.utils.PyDataset, or a DataSet of these."
         )
     if not 1 <= len(part) <= 3:
-        raise Refused(f"The data function returned {len(part)} values for {name!r}. Accepted: (x, y) or (x, y, sample_weight).")
+        raise Refused(f"The data function returned {len(part)} values for {name!r}. Accepted: (x, y), (x, y, sample_weight) or (x,).")
     part = tuple(mapped(_as_array, item) for item in part if item is not None)
     lengths = sorted({len(array) for array in flat(part)})
     if len(lengths) != 1 or lengths[0] == 0:

@@ -137,7 +137,7 @@ def write(kept: Kept, out: Path) -> None:
 
 def keep(path: Path) -> None:
     """Write the page beside the other files of the study in the folder `path`, for MLflow; what is in its way isn't worth a word."""
-    with suppress(Refused, OSError):
+    with suppress(Exception):  # the study itself has finished, and `seedbed report` says what is wrong with its page
         record.write_atomically(path / "report.html", html(read(path)))
 
 

@@ -161,15 +161,16 @@ def _add_page(study: Folder, file: Path) -> None:
 
 
 def _show_runs(client: Any, study: Folder, place: tuple[str, str], metrics: list[str], report: Mapping[str, Any]) -> str | None:
-    """Make the table of a study's runs, the best one first; returns its key."""
+    """Make the table of a study's runs, the best one first, or the first seed where nobody knows which is better; returns its key."""
     if not metrics:
         return None
     experiment_id, run_id = place
     vary = study.content["vary"]
     views.widen(client, experiment_id, views.columns(views.FIRST, metrics))
-    order = allowed(str(report.get("metric") or metrics[0]))
+    better = report.get("better")
+    order = f"metrics.`{allowed(str(report['metric']))}`" if better else f"params.`seeds.{vary or 'master'}`"
     shown = views.columns([vary] if vary else views.FIRST, metrics)
-    wanted = views.flat(run_id, shown, f"metrics.`{order}`", ascending=report.get("better") != "higher")
+    wanted = views.flat(run_id, shown, order, ascending=better != "higher")
     client.set_experiment_tag(experiment_id, views.VIEW + study.id[:12], wanted)
     return study.id[:12]
 
