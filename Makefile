@@ -108,7 +108,7 @@ template-check: $(VENV)/.template  ## is the machinery here what the template's 
 endif
 
 # JAX and PyTorch only where there are tests of them
-TESTED := $(VENV)/$(if $(wildcard tests/end_to_end/test_backends.py),.backends,.dev)
+TESTED := $(VENV)/$(if $(wildcard tests/end_to_end/test_backends.py),.backends,.dev) $(if $(wildcard mkdocs.yml),$(VENV)/.docs)
 
 test: $(TESTED)  ## the tests: make test ARGS="-k seeds"
 	@$(BIN)/python -m pytest -m "not slow and not image and not emulation" $(ARGS)
@@ -171,7 +171,7 @@ comparison: $(VENV)/.train  ## what people use today beside seedbed, measured: d
 endif
 
 ifneq ($(wildcard docs/pictures/record.py),)
-pictures: $(VENV)/.dev  ## make the README's pictures anew, by running what they show: make pictures ARGS="train"
+pictures: $(VENV)/.docs  ## make the README's pictures anew, by running what they show: make pictures ARGS="train"
 	@PYTHONPATH=tests $(BIN)/python docs/pictures/record.py $(ARGS)
 endif
 
@@ -193,9 +193,9 @@ lock: $(VENV)/.uv  ## every pin anew: wheels into requirements/, images into Doc
 	@docker/pin
 
 lock-check: $(VENV)/.uv  ## fail when requirements/ and pyproject.toml part
-	@before=$$(cat requirements/*.txt | sha256sum); copy=$$(mktemp -d); cp requirements/*.txt "$$copy"; \
-	trap 'cp "$$copy"/*.txt requirements/; rm -rf "$$copy" requirements/.no-cuda requirements/.torch' EXIT; \
-	$(MAKE) --no-print-directory lock-files; after=$$(cat requirements/*.txt | sha256sum); \
+	@pins() { grep -hv '^ *#' requirements/*.txt | sha256sum; }; before=$$(pins); copy=$$(mktemp -d); cp -p requirements/*.txt "$$copy"; \
+	trap 'cp -p "$$copy"/*.txt requirements/; rm -rf "$$copy" requirements/.no-cuda requirements/.torch' EXIT; \
+	$(MAKE) --no-print-directory lock-files; after=$$(pins); \
 	[ "$$before" = "$$after" ] || { echo "requirements/ is not what pyproject.toml asks for: make lock" >&2; exit 2; }
 
 release-check: $(VENV)/.dev  ## what is still missing before a release, a line each; 1 if anything is: make release-check VERSION=0.2.0
@@ -203,13 +203,13 @@ release-check: $(VENV)/.dev  ## what is still missing before a release, a line e
 
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header
 .PHONY: lock-files
-lock-files:
+lock-files: $(VENV)/.uv  ## pins for what pyproject.toml asks for now: the others stay as they are
 	@mkdir -p requirements
 	@$(COMPILE) pyproject.toml --extra cpu -o requirements/cpu.txt
 	@$(COMPILE) pyproject.toml --extra gpu -c requirements/cpu.txt -o requirements/gpu.txt
 	@$(COMPILE) --group server -c requirements/cpu.txt -o requirements/server.txt
 	@$(COMPILE) pyproject.toml --extra cpu --group dev -c requirements/cpu.txt -o requirements/dev.txt
-	@$(COMPILE) --group docs -c requirements/dev.txt -o requirements/docs.txt
+	@[ ! -f mkdocs.yml ] || $(COMPILE) --group docs -c requirements/dev.txt -o requirements/docs.txt
 	@$(COMPILE) --group cluster -c requirements/cpu.txt -o requirements/cluster.txt
 	@$(COMPILE) --group template -c requirements/cpu.txt -o requirements/template.txt
 	@$(COMPILE) --group jax -c requirements/cpu.txt -o requirements/jax.txt
@@ -256,6 +256,7 @@ $(VENV)/.template: $(VENV)/.uv requirements/template.txt
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.train requirements/docs.txt
+	@echo "Installing what documents are made with (once)"
 	@$(INSTALL) -r requirements/docs.txt
 	@touch $@
 

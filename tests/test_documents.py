@@ -135,6 +135,23 @@ def test_paths_are_there(page: Path) -> None:
         assert where.exists() or page.name in OWN_TESTS or (ROOT / "docs" / path).exists(), f"{page.name}: {path}"
 
 
+def test_the_levels_are_told_alike() -> None:
+    """The table with promise and price stands in two places, and its figures on a third page."""
+    tables = [
+        re.findall(r"^\| `(?:off|seeded|strict|portable)`.*", (ROOT / page).read_text(), re.MULTILINE)
+        for page in ("README.md", "docs/determinism.md")
+    ]
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 4
+    (line,) = [line for line in tables[0] if line.startswith("| `portable`")]
+    figures = re.search(r"(\d\.\d+) to (\d\.\d+) times .* rounds (\d\.\d+) to (\d\.\d+)", line)
+    assert figures
+    (said,) = re.findall(r"mlp \d[\s\S]*?; goal", (ROOT / "docs" / "portable.md").read_text())
+    medians = [float(number) for number in re.findall(r"(?:mlp|cnn|gru|transformer) (\d\.\d+)", said)]
+    rounds = [float(number) for number in re.findall(r"\d\.\d+", said)]
+    assert [float(number) for number in figures.groups()] == [min(medians), max(medians), min(rounds), max(rounds)]
+
+
 def test_the_readme_is_read_in_some_minutes() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import OUTSIDE
+from conftest import OUTSIDE, ROOT
 from worktree import SOMEBODY, commit, copied, git
 
 TOOLS = Path(sys.executable).parent
@@ -93,6 +94,8 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
     assert ran("git", "status", "--porcelain", cwd=copy) == ""
     ran(TOOLS / "ruff", "check", ".", cwd=copy)
     ran(TOOLS / "ruff", "format", "--check", ".", cwd=copy)
+    assert "docs" not in tomllib.loads((copy / "pyproject.toml").read_text())["dependency-groups"]  # its pages are Markdown, and no site
+    assert not (copy / "requirements" / "docs.txt").exists()
     targets = ran("make", cwd=copy)
     assert "make train" in targets
     assert "make template-update" in targets
@@ -224,13 +227,17 @@ def test_two_updates_lose_no_line_whatever_became_of_its_file(released: Path, tm
     copy = new(template, tmp_path / "churn", "--data", "example=none")
     own = {
         file: changed(copy / file, f"# mine: {file}")
-        for file in ("Makefile", "src/seedbed/notes.py", "src/seedbed/follower.py", "docker/pin", "conf/determinism/strict.yaml",
+        for file in ("Makefile", "src/seedbed/notes.py", "src/seedbed/follower.py", "src/seedbed/show.py", "docker/pin", "conf/determinism/strict.yaml",
                      "conf/model/net.yaml", "requirements/cpu.txt", "README.md", "tests/test_data.py", ".gitignore", "src/churn/data.py")
     }  # fmt: skip
     for file in ("src/churn/data_churn.py", "conf/data/churn.yaml", "conf/optimizer/lion.yaml", "src/seedbed/mine.py"):
         (copy / file).write_text(f"# mine: {file}\n")
         own[file] = f"# mine: {file}"
     edit(copy / "Makefile", "## this list", "## my list")
+    removed = ["docs/not-tried.md", "conf/data/mine.yaml", "tests/test_data.py"]  # the machinery's, and two that the template began
+    del own["tests/test_data.py"]
+    for file in removed:
+        (copy / file).unlink()
     ran(copy / ".ci" / "template-update", cwd=copy, status=2)  # not committed
     committed(copy, "mine")
     assert "src/seedbed/mine.py" in ran(copy / ".ci" / "template-check", cwd=copy, status=1)
@@ -240,11 +247,20 @@ def test_two_updates_lose_no_line_whatever_became_of_its_file(released: Path, tm
     (template / "src" / "seedbed" / "follower.py").rename(template / "src" / "seedbed" / "chaser.py")
     (template / "src" / "seedbed" / "new_file.py").write_text("new = 1\n")
     edit(template / "Makefile", "## remove the environment", "## take the environment away")
+    edit(
+        template / "src" / "seedbed" / "show.py",
+        "What people read: the table at the end o",
+        "Another: What people read: the table at the end o",
+    )  # one that the user has changed elsewhere
+    edit(template / ".ci" / "template-update", "set -euo", "# moves what follows\n" * 9 + "set -euo")  # while it runs
+    edit(template / "conf" / "train.yaml", "seeds: default", "seeds: default  # of v1.1.0")
     committed(template, "two", "v1.1.0")
     said = ran(copy / ".ci" / "template-update", cwd=copy, status=1)
     for file in ("src/seedbed/notes.py", "src/seedbed/follower.py"):
         assert f"gone in the template   {file}" in said
         assert f"UD {file}" in ran("git", "status", "--porcelain", cwd=copy)
+    assert "From v1.0.0 to v1.1.0." in said
+    assert "yours is left as it is: conf/train.yaml" in said
     assert not (copy / "src" / "seedbed" / "quiet.py").exists()
     assert (copy / "src" / "seedbed" / "chaser.py").is_file()
     assert (copy / "src" / "seedbed" / "new_file.py").is_file()
@@ -263,15 +279,19 @@ def test_two_updates_lose_no_line_whatever_became_of_its_file(released: Path, tm
     committed(copy, "two versions on")
     for file, line in own.items():
         assert line in (copy / file).read_text(), file
+    assert not [file for file in removed if (copy / file).exists()]
     assert "v1.2.0" in (copy / ".copier-answers.yml").read_text()
 
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--data", "project=My Project"], "My Project is not accepted. Accepted: small letters, digits and hyphens"),
-    (["--data", "package=seedbed"], "seedbed is taken."),
+    (["--data", "package=seedbed"], "seedbed is taken"),
+    (["--data", "package=class"], "class is taken"),
+    (["--data", "project=json"], "Accepted: another one (--data package=my_json)"),
 ])  # fmt: skip
 def test_names_that_can_not_be_had(words: list[str], message: str, released: Path, tmp_path: Path) -> None:
-    said = " ".join(ran(released / ".ci" / "new", tmp_path / "churn", "--defaults", *words, cwd=released, status=1).split())
+    said = " ".join(ran(released / ".ci" / "new", tmp_path / "churn", "--defaults", *words, cwd=released, status=2).split())
+    assert "Traceback" not in said
     assert message in said
     assert not (tmp_path / "churn" / "src").exists()
 
@@ -279,3 +299,46 @@ def test_names_that_can_not_be_had(words: list[str], message: str, released: Pat
 def test_a_folder_that_is_not_empty_is_left_alone(released: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     assert "is there already, and isn't empty" in ran(released / ".ci" / "new", tmp_path, cwd=released, status=2)
+
+
+def test_no_package_is_called_as_one_that_is_there() -> None:
+    taken = set(yaml.safe_load((ROOT / "copier.yml").read_text())["taken"]["default"].split())
+    words = {*keyword.kwlist, *sys.stdlib_module_names, *(path.name for path in (ROOT / "src").iterdir() if path.is_dir())}
+    words |= {line.partition("==")[0] for line in (ROOT / "requirements" / "cpu.txt").read_text().splitlines() if line[:1].isalpha()} & {
+        "keras", "numpy", "pandas", "scipy", "tensorflow", "mlflow", "rich", "joblib"}  # fmt: skip
+    assert {word for word in words if re.fullmatch(r"[a-z][a-z0-9_]*", word)} - {"seedbed.egg-info"} <= taken
+
+
+@pytest.mark.parametrize(("where", "words", "says"), [
+    ("inside", ["--defaults"], "is inside of the template. Accepted: a folder beside it"),
+    ("../churn", [], "Nobody can be asked here. Say what to begin with: make new DEST=../churn EXAMPLE=tabular"),
+    ("../churn", ["--defaults", "--data", "example=mine"], "No project was made in ../churn: "),
+])  # fmt: skip
+def test_what_makes_no_project(where: str, words: list[str], says: str, released: Path) -> None:
+    assert says in ran(released / ".ci" / "new", where, *words, cwd=released, status=2)
+    assert not list((released / where).glob("*"))
+
+
+def test_a_version_that_nobody_has_is_neither_made_nor_asked_for(released: Path, tmp_path: Path) -> None:
+    template = tmp_path / "template"
+    shutil.copytree(released, template, symlinks=True)
+    copy = new(template, tmp_path / "churn", "--data", "example=none")
+    (template / "customers.csv").write_text("")
+    said = ran(template / ".ci" / "new", tmp_path / "other", "--defaults", cwd=template, status=2)
+    assert "Not all is committed here (?? customers.csv)" in said
+    assert not (tmp_path / "other").exists()
+    assert "Not all is committed in" in ran(copy / ".ci" / "template-update", "--vcs-ref", "HEAD", cwd=copy, status=2)
+    template.rename(tmp_path / "moved")
+    for verb in ("template-check", "template-update"):
+        assert "put its place into .copier-answers.yml (_src_path)" in ran(copy / ".ci" / verb, cwd=copy, status=2)
+    edit(copy / ".copier-answers.yml", str(template), str(tmp_path / "moved"))
+    committed(copy, "moved")
+    assert "The machinery is that of the template's newest version" in ran(copy / ".ci" / "template-update", cwd=copy)
+    shutil.rmtree(copy / "docker")
+    (copy / "docs" / "runs.md").unlink()
+    (copy / ".github" / "workflows" / "ci.yaml").write_text("mine")
+    (copy / "docs" / "mine.md").write_text("mine")
+    drift = ran(copy / ".ci" / "template-check", cwd=copy, status=1)
+    for line in ("missing  docker/run", "missing  docs/runs.md", "changed  .github/workflows/ci.yaml"):
+        assert line in drift
+    assert "mine.md" not in drift

@@ -152,7 +152,9 @@ def new(argv: list[str]) -> int:
 def checked(name: str) -> str:
     """`name`, if it can name a function, a file and a choice on the command line; raises Refused."""
     if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name) or name.startswith("_") or name.lower() in TAKEN:
-        accepted = "a name for a Python function: letters, digits and _, no word of Python or of YAML (class, null)"
+        accepted = (
+            f"a name for a Python function: a to z, digits and _; no word of Python (class, def), and none of {', '.join(sorted(TAKEN))}"
+        )
         raise Refused(f"{name!r} is not accepted. Accepted: {accepted}.")
     return name
 
