@@ -67,6 +67,16 @@ def test_the_bits_are_the_same_in_and_out(inside: Docker, seedbed: Callable[...,
     assert told["lock"] == labels["seedbed.lock"] == record["provenance"]["lock"] == provenance.lock_hash()
 
 
+@pytest.mark.parametrize("words", [["training.epochs=20"], ["data=digits", "model=transformer", "model.width=16", "model.heads=2", "training.epochs=1"]],
+                         ids=["tutorial", "transformer"])  # fmt: skip
+def test_portable_bits_are_those_outside_too(words: list[str], inside: Docker, seedbed: Callable[..., Done]) -> None:
+    """And with one core there."""
+    said = ["train", "determinism=portable", *words, "--json"]
+    there, here = facts(inside(*said, "tracking=none", flags=["--cpuset-cpus=0"])), seedbed(*said).json
+    assert there["digests"] == here["digests"]
+    assert here["level"] == "portable"
+
+
 def test_verify_holds_in_the_image(inside: Docker) -> None:
     done = inside("verify")
     assert done.returncode == 0, done.stdout + done.stderr
