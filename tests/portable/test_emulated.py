@@ -137,20 +137,26 @@ def test_a_cpu_below_the_baseline_trains_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.emulation
-@pytest.mark.skipif(not shutil.which("taskset"), reason="taskset is not installed (util-linux)")
+@pytest.mark.skipif(not (shutil.which("taskset") and shutil.which("gcc")), reason="taskset (util-linux) or gcc is not installed")
 @pytest.mark.parametrize("model", MODELS)
-def test_the_same_bits_on_fewer_cores_and_with_masked_features(model: str, tmp_path: Path) -> None:
-    """On one core, on all, and with the C library told that this CPU has neither AVX-512 nor FMA4."""
-    masked = {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512DQ,-FMA4"}
-    digests = {}
-    for name, before, env in (
-        ("all cores", [], {}),
-        ("one core", ["taskset", "-c", str(min(os.sched_getaffinity(0)))], {}),
-        ("masked", [], masked),
-    ):
+def test_the_same_bits_whatever_cores_and_features_are_seen(model: str, tmp_path: Path) -> None:
+    """On one core; on two, three and four, which cores.c pretends; with the C library told that there is neither AVX-512 nor FMA4."""
+    pretended = tmp_path / "cores.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O", "-o", pretended, Path(__file__).parent / "cores.c", "-ldl"], check=True)
+    around: dict[str, tuple[list[str], dict[str, str]]] = {
+        "as it is": ([], {}),
+        "one core": (["taskset", "-c", str(min(os.sched_getaffinity(0)))], {}),
+        "masked": ([], {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512DQ,-FMA4"}),
+    }
+    for cores in (2, 3, 4):
+        around[f"{cores} cores"] = ([], {"LD_PRELOAD": str(pretended), "CORES": str(cores)})
+    digests, seen = {}, {}
+    for name, (before, env) in around.items():
         command = [*before, sys.executable, "-m", "seedbed", "train", "determinism=portable", *MODELS[model], "tracking=none", "--json"]
         done = subprocess.run(
             [*command, f"runs='{tmp_path / name}'"], env={**conftest.OUTSIDE, **env}, capture_output=True, text=True, check=True
         )
-        digests[name] = json.loads(done.stdout.splitlines()[-1])["digests"]
-    assert digests["one core"] == digests["all cores"] == digests["masked"]
+        said = json.loads(done.stdout.splitlines()[-1])
+        digests[name], seen[name] = said["digests"], json.loads((Path(said["record"]) / "record.json").read_text())["provenance"]["cores"]
+    assert [seen[name] for name in ("one core", "2 cores", "3 cores", "4 cores")] == [1, 2, 3, 4]
+    assert all(one == digests["as it is"] for one in digests.values()), digests
