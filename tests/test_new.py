@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import OUTSIDE, ROOT
 
-from seedbed import cli
+from seedbed import cli, new
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def test_a_name_that_can_t_be(kind: str, name: str, bare: Path, capsys: pytest.C
     before = files(bare)
     assert cli.main(["new", kind, name]) == 2
     assert capsys.readouterr().err == (
-        f"seedbed new: {name!r} is not accepted. Accepted: a name for a Python function: letters, digits and _, no word of Python or of "
-        "YAML (class, null).\n"
+        f"seedbed new: {name!r} is not accepted. Accepted: a name for a Python function: a to z, digits and _; no word of Python (class, def), "
+        f"and none of {', '.join(sorted(new.TAKEN))}.\n"
     )
     assert files(bare) == before
 
