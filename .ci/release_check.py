@@ -23,8 +23,10 @@ DAY = r"\d{4}-\d{2}-\d{2}"
 # What no file that git keeps may hold; written so that this file doesn't either.
 REGISTRIES = r"\b(?:py[p]i|python[h]osted|npm[j]s|ana[c]onda)[.](?:org|com)\b|\b(?:gh[c]r|qua[y]|registry-1[.]docker|index[.]docker)[.]io\b"
 HOMES = r"/home/(?!seedbed/|me\b)[a-z][\w.-]*/|/Users/\w+/|/root/\w|/tmp/\w+/"  # the container's own user is no person's
-OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS")
 KEYS = r"-----BEGIN [A-Z ]*PRIVATE KEY"
+
+# By which a make hands its words and flags to one that it starts.
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS")
 
 
 def git(*words: str) -> str:
@@ -116,7 +118,7 @@ def passes(*command: str) -> Callable[[str], Iterator[str]]:
     """An item that holds if a command ends with exit status 0."""
 
     def asked(version: str) -> Iterator[str]:
-        around = {name: value for name, value in os.environ.items() if name not in OF_MAKE}  # ARGS and -n are not the inner make's
+        around = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
         done = subprocess.run(
             command, cwd=ROOT, env=around, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
