@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, composing, printed
+from seedbed.run import redaction
 
 VERBS = {
     "train": "train one model, keep its record, track it (KEY=VALUE overrides the config; --help shows it)",
@@ -37,6 +38,16 @@ VERBS = {
 
 # What they write is seedbed's own: an error of theirs is no mistake in a file that somebody wants to read.
 WRITERS = frozenset({"hydra.core.utils", "seedbed.follower", "seedbed.run.record", "seedbed.study.launch", "seedbed.study.plan"})
+
+# Their exit status 1 means that something differs, or was found, and nothing else.
+VERDICTS = ("verify", "replay", "diff", "diagnose", "audit")
+
+# Hydra composes a config from their words, and keeps these.
+COMPOSE = ("train", "repeat", "compare", "variance", "verify", "diagnose", "audit")
+ON_THE_COMMAND_LINE = (
+    "there is a password in an address on the command line, where other users of this machine can read it. "
+    "It is kept out of all files; MLFLOW_TRACKING_URI in the environment is the place for it."
+)
 
 # They start processes of which each would say by itself, and for each seed, that there is no folder for temporary files.
 STARTS = ("repeat", "compare", "variance", "verify", "replay", "diagnose")
@@ -69,21 +80,33 @@ def main(argv: list[str]) -> int:
         "repeat": studies.repeat, "compare": studies.compare, "variance": studies.variance, "report": studies.report,
         "verify": proofs.verify, "replay": proofs.replay, "diff": proofs.diff, "diagnose": proofs.diagnose, "audit": proofs.audit,
     }  # fmt: skip
+    redaction.know_environment()
+    words = argv[1:]
+    if verb in COMPOSE and (words := redaction.by_reference(words)) != argv[1:]:
+        printed.say(f"seedbed {verb}: {ON_THE_COMMAND_LINE}")
     try:
         if verb in STARTS:
             tempfile.gettempdir()
-        return commands[verb](argv[1:])
+        return commands[verb](words)
     except Exception as error:
-        message = _refusal(error)
-        if message is None:
-            raise
-        print(f"seedbed {verb}: {message}", file=sys.stderr)
-        from seedbed.run.record import BrokenOff
-
-        return 1 if isinstance(error, BrokenOff) else 2
+        return _ended(verb, error)
     except KeyboardInterrupt:
         print(f"\nseedbed {verb}: stopped.", file=sys.stderr)
         return 130
+
+
+def _ended(verb: str, error: Exception) -> int:
+    """Say what ended a command; its exit status."""
+    from seedbed.run.record import BrokenOff
+
+    message = _refusal(error)
+    if message is None:  # an error of seedbed's, or of the user's code
+        printed.say("".join(traceback.format_exception(error)).rstrip())
+    else:
+        printed.say(f"seedbed {verb}: {message}")
+    if verb in VERDICTS:  # whose 1 is an answer
+        return 2
+    return 1 if message is None or isinstance(error, BrokenOff) else 2
 
 
 def train(argv: list[str]) -> int:
@@ -204,10 +227,7 @@ def sync(argv: list[str]) -> int:
     else:
         print(f"{len(found)} records, {len(sent)} sent to {notes.address(uri) if uri else 'where their runs were to go'}.")
     for key, why in failed.items():
-        print(
-            f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.",
-            file=sys.stderr,
-        )
+        printed.say(f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.")
     return 1 if failed else 0
 
 

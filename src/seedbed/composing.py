@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, project_root
+from seedbed.run import record, redaction
 
 # Hydra's flags that take a value in the next word.
 TAKE_A_VALUE = {
@@ -32,7 +33,7 @@ def hydra(job: Callable[[Any], None], argv: list[str]) -> None:
     """Compose `conf/train.yaml` with the overrides in `argv` and call `job`, as any Hydra program does."""
     import hydra as library
 
-    from seedbed.run import config
+    from seedbed.run import config, config_source
 
     config.register()
     folder = project_root() / "conf"
@@ -45,13 +46,27 @@ def hydra(job: Callable[[Any], None], argv: list[str]) -> None:
 
     def quietly(config: Any) -> None:
         try:
+            _redact_kept()
             job(config)
         except Exception as error:  # Hydra would print a line of its own about it
             failed.append(error)
 
-    library.main(version_base="1.3", config_path=str(folder), config_name="train")(quietly)()
+    with config_source.naming_circles():
+        library.main(version_base="1.3", config_path=str(folder), config_name="train")(quietly)()
     if failed:
         raise failed[0]
+
+
+def _redact_kept() -> None:
+    """Take out of the files that Hydra has just written what a config file of the user's said of passwords."""
+    from hydra.core.hydra_config import HydraConfig
+
+    its = HydraConfig.get()
+    folder = Path(its.runtime.output_dir) / str(its.output_subdir)
+    for file in folder.glob("*.yaml") if its.output_subdir else ():
+        text = file.read_text()
+        if (clean := redaction.redacted(text)) != text:
+            record.write_atomically(file, clean, durable=False)
 
 
 def composed(argv: list[str], verb: str, runs: str = "trains one config") -> tuple[Any, Any] | None:

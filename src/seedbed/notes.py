@@ -10,7 +10,9 @@ import json
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from seedbed.run.plain_text import harmless
 from seedbed.run.record import RUNNING, write_atomically
+from seedbed.run.redaction import redacted
 
 
 def address(uri: str) -> str:
@@ -29,7 +31,7 @@ def reason(error: Exception, uri: str) -> str:
     parts = urlsplit(uri)
     for secret in (parts.netloc.rpartition("@")[0], parts.password, unquote(parts.password or ""), parts.query):
         text = text.replace(secret, "…") if secret else text
-    return text[:500]
+    return harmless(redacted(text), 500)
 
 
 def state(record: Any, uri: str) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from seedbed import notes, project_root
+from seedbed import notes, printed, project_root
 from seedbed.printed import command, lines
 from seedbed.run.record import Record
 
@@ -77,11 +75,11 @@ def _next(record: Record, overrides: Sequence[str]) -> str:
 def failure(record: Record) -> None:
     """Why a run that isn't finished isn't, on standard error."""
     if record.status in ("failed", "interrupted") and record.content.get("error"):
-        print(f"seedbed train: {record.content['error'].strip()}", file=sys.stderr)
+        printed.say(f"seedbed train: {record.content['error'].strip()}")
 
 
 def health(report: dict[str, Any]) -> None:
-    console = Console(soft_wrap=True)
+    console = printed.console(soft_wrap=True)
     levels = Table("level", "kept here", "why", box=None, padding=(0, 2, 0, 0))
     for name, verdict in report["levels"].items():
         levels.add_row(name, "yes" if verdict["kept"] else "no", "\n".join(verdict["why"]))

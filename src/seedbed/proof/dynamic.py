@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from seedbed import Refused, printed, project_root
@@ -208,7 +207,7 @@ def _short(file: str) -> str:
 
 def shown(audit: Audit, words: Sequence[str]) -> None:
     """Print who drew from what, what reaches, and what to do about it."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = printed.console(soft_wrap=True)
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
     if audit.judged:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,7 +16,7 @@ from seedbed.proof.inputs import ABSENT, changes
 from seedbed.proof.side import Side
 from seedbed.run import config as configs
 from seedbed.run import seeds as streams
-from seedbed.run import training
+from seedbed.run import training, yaml_files
 
 # Groups that are chosen by a file of `conf/`, and what of a file has to be the record's.
 GROUPS = {"data": "name", "model": "_target_", "optimizer": "_target_", "backend": "name", "strategy": "name", "determinism": "level"}
@@ -50,7 +49,7 @@ def _file(config: Mapping[str, Any], group: str, key: str) -> str | None:
     """The file of a group that is most like the record's part."""
     wanted, best = config.get(group), None
     for file in sorted((project_root() / "conf" / group).glob("*.yaml")):
-        found = yaml.safe_load(file.read_text())
+        found = yaml_files.load(file)
         if isinstance(found, dict) and isinstance(wanted, dict) and found.get(key) == wanted.get(key) is not None:
             rank = len(changes(found, wanted)), file.stem
             best = rank if best is None else min(best, rank)

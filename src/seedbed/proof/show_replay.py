@@ -6,10 +6,10 @@ import shlex
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from seedbed import printed
 from seedbed.printed import lines
 from seedbed.proof.promise import Row
 from seedbed.proof.replay import Replay
@@ -42,7 +42,7 @@ def _table(head: list[str], rows: Any) -> None:
         word = "" if row.same is None else "same" if row.same else "OTHER"
         here = "the same" if row.same and row.here == row.recorded and len(row.here) > SHOWN else row.here
         table.add_row(Text(row.what), Text(row.recorded), Text(here), Text(word, style="" if row.same in (None, True) else "bold"))
-    Console(highlight=False).print(table)
+    printed.table(table)
 
 
 def _verdict(found: Replay, name: str) -> list[tuple[str, str]]:

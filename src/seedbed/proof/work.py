@@ -25,6 +25,7 @@ from seedbed import Refused
 from seedbed.run import config as configs
 from seedbed.run import process, record, training
 from seedbed.run.record import write_atomically
+from seedbed.run.redaction import redacted
 
 # The exit status where not even `outcome.json` could be written (EX_IOERR of sysexits.h).
 HINDERED = 74
@@ -66,6 +67,7 @@ def main() -> int:
         outcome = {"status": "refused", "error": str(error), "traceback": traceback.format_exc()}
     except Exception as error:
         outcome["error"], outcome["traceback"] = traceback.format_exception_only(error)[-1].strip(), traceback.format_exc()
+    outcome |= {name: redacted(outcome[name]) for name in ("error", "traceback") if outcome.get(name)}
     try:
         write_atomically(order.folder / "outcome.json", json.dumps(outcome))
     except OSError as error:

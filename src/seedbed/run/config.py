@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from seedbed import Refused, project_root
-from seedbed.run import seeds
+from seedbed.run import config_source, redaction, seeds
 
 # Hydra's launchers bring schemas with the names that conf/hydra/launcher/ gives its files; seen with Hydra 1.3.8, which checks the
 # files against them and announces that it won't do so for ever. Here, since each process that composes a config imports this.
@@ -168,18 +168,20 @@ class Config:
 def register() -> None:
     """Make the schema and the resolvers known to Hydra and OmegaConf; harmless to repeat."""
     ConfigStore.instance().store(name="schema", node=Config)
+    config_source.install()
     # ${stream:7,init}: the stream's seed under a master seed
     OmegaConf.register_new_resolver("stream", seeds.derive, replace=True)
     # ${absolute:~/x}: the same place whatever the working directory
     OmegaConf.register_new_resolver("absolute", lambda path: str(Path(path).expanduser().absolute()), replace=True)
     # ${project:runs}: a path inside the project, whatever the working directory
     OmegaConf.register_new_resolver("project", lambda path="": str(project_root() / path), replace=True)
+    OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
 
 
 def composed(*overrides: str) -> DictConfig:
     """The config as `seedbed train OVERRIDES` would have it."""
     register()
-    with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
+    with config_source.naming_circles(), initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
         return compose("train", list(overrides))
 
 
@@ -193,28 +195,21 @@ def without_environment(config: DictConfig, stamped: bool = False) -> dict[str, 
     try:
         return _hidden(config, real, stamped)  # type: ignore[no-any-return]
     finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
-
-
-def from_environment(config: DictConfig) -> dict[str, str]:
-    """The values that come from the process environment, each with what may be shown of it."""
-    found: dict[str, str] = {}
-
-    def compare(real: Any, shown: Any) -> None:
-        if isinstance(real, dict | list):
-            for key in real if isinstance(real, dict) else range(len(real)):
-                compare(real[key], shown[key])
-        elif real != shown:
-            found[real] = shown
-
-    compare(OmegaConf.to_container(config, resolve=True), without_environment(config))
-    return found
+        OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
 
 
 def follows_seeds(config: DictConfig) -> bool:
     """Whether any value outside of `seeds` and `determinism` is an interpolation that may lead to a seed."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     return bool(re.search(r"\$\{[^}]*seed", repr({name: value for name, value in plain.items() if name not in ("seeds", "determinism")})))
+
+
+def _variable(name: str, *default: Any) -> Any:
+    """OmegaConf's `${oc.env:NAME,default}`; no message may quote a value that comes from the environment."""
+    found = oc.env(name, *default)
+    if name in os.environ and found != (default[0] if default else None):
+        redaction.know(str(found), f"${{oc.env:{name}}}")
+    return found
 
 
 def _name_of_variable(name: str, *default: Any) -> Any:

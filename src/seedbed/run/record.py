@@ -29,14 +29,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from seedbed import Refused
-from seedbed.run import digest
+from seedbed.run import digest, redaction, yaml_files
 
 FORMAT = 1
-SHORTEST_SECRET = 4  # characters; a shorter value is no secret, and to replace it would make errors unreadable
 FINISHED, FAILED, INTERRUPTED, RUNNING = "finished", "failed", "interrupted", "running"
 
 # What the system says where nothing can be written any more. It is nobody's mistake, and over when there is room again.
@@ -77,7 +75,6 @@ class Record:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.content: dict[str, Any] = {}
-        self.secrets: dict[str, str] = {}  # values from the environment that an error may quote, and what is written instead
         self.reused = False
         self.resumed_at: int | None = None  # the epoch from which a killed run went on
         self.agrees: bool | None = None  # force=true: whether the bits are those of the record that was there
@@ -133,7 +130,9 @@ class Record:
 
     def config(self) -> dict[str, Any]:
         """config.yaml, with nothing resolved: a value from the environment is its name."""
-        found: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text())
+        found = yaml_files.load(self.path / "config.yaml", aliases=False)
+        if not isinstance(found, dict):
+            raise Refused(f"{self.path / 'config.yaml'} is no config: it holds no mapping.")
         return found
 
     def history(self) -> list[dict[str, float]]:
@@ -171,11 +170,8 @@ class Record:
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def fail(self, error: str, status: str = FAILED) -> None:
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            if len(secret) >= SHORTEST_SECRET:
-                error = error.replace(secret, self.secrets[secret])
         with suppress(OSError):  # of the disk that the run fails at, perhaps; the record on it goes on saying `running`
-            self._end(status, error=error)
+            self._end(status, error=redaction.redacted(error))
 
     def broken_off(self, error: OSError, epochs: int) -> str | None:
         """What is to be said of a run of so many epochs that `error` ended, if the disk is to blame for it; else None."""

@@ -116,7 +116,6 @@ def _run(
             found = Record.create(path, content, text + _yaml_of(seeds, config), diff, fingerprint.rows(whole))
         else:
             found.update(status=record.RUNNING, error=None)
-        found.secrets = plain("secrets", lambda: configs.from_environment(config))
         if config.strategy.index == 0:
             started(found)
         if config.strategy.name == "multi_worker":

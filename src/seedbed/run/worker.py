@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from seedbed import Refused
 from seedbed.run import collective, determinism, targets, team, training
 from seedbed.run.record import FINISHED, Record, key_of
+from seedbed.run.redaction import redacted
 from seedbed.run.session import Session
 from seedbed.run.watching import Watch
 
@@ -35,10 +36,10 @@ def main() -> int:
         try:
             return _train(job, tell)
         except Refused as error:
-            tell(refused=str(error))
+            tell(refused=redacted(str(error)))
             return 2
         except Exception:
-            tell(failed=traceback.format_exc())
+            tell(failed=redacted(traceback.format_exc()))
             return 1
 
 

@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 from seedbed import Refused
 from seedbed.run import process, provenance, training
 from seedbed.run.record import naming
+from seedbed.run.redaction import redacted
 from seedbed.study import plan, work
 from seedbed.study.early import Process, start
 from seedbed.study.plan import BEGUN, REFUSED, Task
@@ -193,7 +194,7 @@ def launched(run: Callable[[list[str]], None], argv: Iterable[str], parts: Seque
     except Exception as error:  # whatever a launcher, or the cluster behind it, can do
         log = parts[0][0].folder / "log.txt"
         with suppress(OSError), log.open("a") as file:
-            file.write(traceback.format_exc())
+            file.write(redacted(traceback.format_exc()))
         last = traceback.format_exception_only(error)[-1].strip()
         if not any(_is_mine(task, call) for part in parts for task in part):
             raise Refused(f"The launcher could not start its jobs: {last}\nThe whole error is in {log}.") from error

@@ -29,6 +29,7 @@ from seedbed.run import config as configs
 from seedbed.run import record, training
 from seedbed.run import seeds as streams
 from seedbed.run.record import FINISHED, Record, write_atomically
+from seedbed.run.redaction import redacted
 
 # How a seed stands, beside a record's own statuses.
 BEGUN, REFUSED = "begun", "refused"
@@ -55,7 +56,8 @@ class Task:
         return found
 
     def note(self, **values: Any) -> None:
-        """Write down how this seed stands."""
+        """Write down how this seed stands, without what its error may quote of secrets."""
+        values |= {name: redacted(values[name]) for name in ("error", "traceback") if name in values}
         write_atomically(self.file, json.dumps({"master": self.master, "time": time.time(), **values}, indent=1), durable=False)
 
     @property

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from seedbed import printed
 from seedbed.printed import command, lines, sentence
 from seedbed.study.figures import text
 from seedbed.study.repeat import Result
@@ -19,7 +19,7 @@ def repeat(result: Result, said: str, found: Mapping[str, Summary], words: Seque
     sentence(said)
     if found:
         print()
-        Console(width=40 + 40 * len(found), highlight=False).print(table(found))
+        printed.table(table(found), 40 + 40 * len(found))
         print()
     reused = len(result.records) - result.trained
     rows = [("runs", f"{len(result.records)} of {len(result.study.masters)} finished; trained now {result.trained}, there before {reused}")]
@@ -98,7 +98,7 @@ def pairs(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
     for row in rows:
         grid.add_row(*map(str, row))
     wide = 1 + sum(2 + max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header)))
-    Console(width=wide, highlight=False).print(grid)
+    printed.table(grid, wide)
 
 
 def compare(found: Any) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seedbed import printed
+from seedbed.run.plain_text import harmless, markdown
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record
 from seedbed.tracking import views
 
@@ -19,7 +21,6 @@ NO_REPLAY = {
     "off": "Level off: the seeds were drawn from the system, and nothing makes this run again.",
     "seeded": "Level seeded: the same seeds can be used again, but not necessarily with the same bits.",
 }
-MARKS = {"<": "&lt;", "|": "&#124;", "`": "&#96;", "*": "&#42;", "[": "&#91;", "]": "&#93;"}
 PICTURES = {
     "distribution.png": "Results over seeds", "differences.png": "Differences, seed by seed", "components.png": "Sources of the spread",
     "learning_curves.png": "Learning curves", "interval_width.png": "What more seeds would buy",
@@ -50,11 +51,11 @@ def run_name(record: Record) -> str:
 def of_run(record: Record, run_id: str) -> str:
     """One run: its result, how to replay it, what it was made from."""
     values = sorted((record.metrics or {}).items(), key=lambda metric: not metric[0].startswith("test_"))
-    metrics = [(plain(name), f"{value:.6g}") for name, value in values]
+    metrics = [(markdown(name), f"{value:.6g}") for name, value in values]
     result = f": {', '.join(f'{name} {value}' for name, value in metrics[:4])}" if metrics else ""
-    lines = [f"**{plain(record.name)}, seed {record.seeds['master']}, {STATES[record.status]}{result}.**", ""]
+    lines = [f"**{markdown(record.name)}, seed {record.seeds['master']}, {STATES[record.status]}{result}.**", ""]
     if error := str(record.content.get("error") or "").strip():
-        lines += [f"    {error.splitlines()[-1][:500]}", ""]
+        lines += [f"    {harmless(error.splitlines()[-1], 500)}", ""]
     if record.level not in OF_BITS:
         lines += [NO_REPLAY[record.level], ""]
     elif record.status == FINISHED:
@@ -63,7 +64,7 @@ def of_run(record: Record, run_id: str) -> str:
     commit = (record.provenance["git"] or {}).get("commit")
     rows = [
         *metrics, ("epochs", str(len(record.rows()))), ("level", record.level), ("key", f"`{record.key}`"),
-        ("digest", f"`{record.digests['run']}`" if "run" in (record.digests or {}) else ""), ("commit", f"`{commit}`" if commit else ""),
+        ("digest", f"`{record.digests['run']}`" if "run" in (record.digests or {}) else ""), ("commit", _code(commit) if commit else ""),
         ("seeds", ", ".join(f"{name} {seed}" for name, seed in record.seeds.items())),
     ]  # fmt: skip
     return "\n".join([*lines, *_table([("", ""), *(row for row in rows if row[1])])])
@@ -94,9 +95,9 @@ def of_study(
     """
     experiment_id, run_id = place
     links = [f"[Its runs, with seeds as columns]({views.of_table(experiment_id, view)})"] if view else []
-    links += [f"[{plain(name)}]({views.of_run(experiment_id, part)})" for name, part in parts.items()]
+    links += [f"[{markdown(name)}]({views.of_run(experiment_id, part)})" for name, part in parts.items()]
     links += [f"[The report, with how to read it]({views.of_run(experiment_id, run_id, 'report.html')})"] if page else []
-    lines = [f"**{plain(sentence)}**", "", f"{_again(content)} makes it again; what is there is not trained twice.", ""]
+    lines = [f"**{markdown(sentence)}**", "", f"{_again(content)} makes it again; what is there is not trained twice.", ""]
     lines += [" · ".join(links), ""] if links else []
     if not parts and content["level"] in OF_BITS:
         lines += ["Each run's own description has the command that replays it.", ""]
@@ -112,12 +113,13 @@ def _again(content: Mapping[str, Any]) -> str:
 def _summary(text: str) -> tuple[list[str], list[str]]:
     """The table of summary.md, on its side where that is narrower, and which runs have no result."""
     lines = text.splitlines()
-    rows = [[plain(cell) for cell in line.strip("|").split("|")] for line in lines if line.startswith("|") and not line.startswith("|---")]
+    of_table = [line for line in lines if line.startswith("|") and not line.startswith("|---")]
+    rows = [[markdown(cell) for cell in line.strip("|").split("|")] for line in of_table]
     if rows and len(rows[0]) > len(rows) and len({len(row) for row in rows}) == 1:
         rows = [list(row) for row in zip(*rows, strict=True)]
     at = next((number for number, line in enumerate(lines) if line.startswith("## ")), None)
     failed = [] if at is None else [line for line in lines[at:] if line.startswith(("## ", "- "))]
-    return _table(rows), [plain(line) for line in failed]
+    return _table(rows), [markdown(line) for line in failed]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -128,9 +130,6 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _code(text: str) -> str:
-    return f"`` {text} ``" if "`" in text else f"`{text}`"
-
-
-def plain(text: str) -> str:
-    """Text that means nothing to Markdown, HTML or a table: names of metrics and configs are a person's own (`<lambda>`)."""
-    return "".join(MARKS.get(letter, letter) for letter in " ".join(text.split()))
+    text = harmless(text, None)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
