@@ -27,10 +27,11 @@ def test_a_clean_run_holds_under_all_that_is_perturbed(seedbed: Seedbed, tmp_pat
     words = ["data=csv", "data.source.path=table.csv", "data.source.target=y", "model.dropout=0.2", "training.epochs=4", "tracking=none"]
     runs = f"runs='{tmp_path / 'runs'}'"
     alone = seedbed("train", *words, "--json", runs=tmp_path / "runs")
-    done = seedbed("verify", *words, runs, "--times", "2", "--resume", "--against", "data.input=py_dataset training.engine=fit", "--json")
+    done = seedbed("verify", *words, runs, "--resume", "--against", "data.input=py_dataset training.engine=fit", "--json")
     assert done.status == 0, done.err
     assert done.json["holds"]
-    assert len(done.json["executions"]) == 4
+    assert [one["changes"] for one in done.json["executions"]] == ["nothing", "surroundings", "resume", "config"]
+    assert done.json["chance"] == {"executions": 4, "share": 0.5, "seen": 0.875}
     assert [one["digests"] for one in done.json["executions"]] == [alone.json["digests"]] * 4
     assert done.json["record"] == alone.json["record"]  # the record that was there took part
     assert not (tmp_path / "runs" / ".proof").exists()  # and nothing else was left

@@ -51,7 +51,6 @@ SURROUNDINGS = {
     "locale": ("the locale decides how numbers are read or words are sorted", "leave locale.setlocale out, or name the locale"),
     "directory": ("the working directory's path gets into the result", "take paths from the config, and use what is in the files, not their place"),
     "temporary": ("the temporary folder's path, or what was left in it, gets into the result", "keep what a run needs in files that the config names"),
-    "hash": ("a process that was started with another hash seed takes part", "sort before you use the order of a set; give PYTHONHASHSEED on"),
     "cores": ("the number of cores is used as a number of workers, threads or parts", "take the number from the config"),
     "memory": ("an address in memory (id(), the order of a set of objects) or memory that nobody has written (np.empty)",
                "sort by a name, and not by id(); np.zeros"),

@@ -30,21 +30,20 @@ PARTS = {
     "locale": "the locale",
     "directory": "the working directory",
     "temporary": "the temporary folder",
-    "hash": "PYTHONHASHSEED outside",
     "cores": "the number of cores",
     "memory": "what lies where in memory",
     "load": "background load",
 }
 
-# Variables of the outside, by part. A zone by POSIX rules needs no zone files; the hash seed is the shell's: a level sets its own.
+# Variables of the outside, by part. A zone by POSIX rules needs no zone files. The hash seed is none of them: each level sets it.
 ELSEWHERE = {
     "zone": {"TZ": "NPT-5:45"},
-    "hash": {"PYTHONHASHSEED": "4021"},
     "memory": {"SEEDBED_PADDING": "x" * 3001},  # moves the stack; the rest moves by itself (address space randomisation)
 }
 
-# Locales that write numbers and sort words otherwise, as far as they are installed; `C` is everywhere.
+# Locales, as far as they are installed; `C` is everywhere. Those that sort words as C does are other names and not more.
 LOCALES = ("de_DE.utf8", "tr_TR.utf8", "fr_FR.utf8", "C.utf8", "C")
+PLAIN_LOCALES = ("c", "posix", "c.utf8")
 
 SHIFT_DAYS = 403  # another year, month, day of the week
 MOST_ENTRIES = 2000  # of a working directory that is mirrored; a larger one stays the working directory
@@ -88,10 +87,10 @@ class Way:
         if "temporary" in self.parts:
             variables["TMPDIR"] = str(folder / f"temporary {self.number}")
             Path(variables["TMPDIR"]).mkdir(exist_ok=True)
-        if "directory" in self.parts and not _leads_upwards(OmegaConf.to_container(config, resolve=True)):
+        unable = impossible(config)
+        if "directory" in self.parts and "directory" not in unable:
             given["cwd"] = _mirror(folder / f"elsewhere {self.number}")
-        # where the level leaves the number of threads to the machine, that of cores is in the key
-        if "cores" in self.parts and config.determinism.threads.intra_op and hasattr(os, "sched_setaffinity"):
+        if "cores" in self.parts and "cores" not in unable:
             core = sorted(os.sched_getaffinity(0))[self.number % len(os.sched_getaffinity(0))]
             given["preexec_fn"] = functools.partial(os.sched_setaffinity, 0, {core})
         with ExitStack() as stack:
@@ -108,6 +107,32 @@ AS_IT_IS = Way("as it is")
 def perturbed(number: int = 1, leave: frozenset[str] = frozenset()) -> Way:
     """The way number 1, 2, …: all is changed but what is to be left."""
     return Way("perturbed" if number == 1 else f"perturbed {number}", frozenset(PARTS) - leave, number)
+
+
+def impossible(config: DictConfig) -> dict[str, str]:
+    """Return the parts of PARTS that can't be changed on this machine or for this config, each with the reason."""
+    found: dict[str, str] = {}
+    if _plain(_locale()) == _plain(_locale_here()):
+        found["locale"] = f"no locale but {_locale_here()} is installed"
+    if _leads_upwards(OmegaConf.to_container(config, resolve=True)):
+        found["directory"] = "the config holds a path that begins with .., which another folder doesn't have"
+    elif len(os.listdir()) > MOST_ENTRIES:  # noqa: PTH208 (its number alone)
+        found["directory"] = f"the working directory holds more than {MOST_ENTRIES} entries"
+    if not config.determinism.threads.intra_op:
+        found["cores"] = "determinism.threads.intra_op is not set, so the number of cores is part of the key"
+    elif not hasattr(os, "sched_setaffinity"):
+        found["cores"] = "this system gives a process no cores of its own"
+    elif len(os.sched_getaffinity(0)) < 2:
+        found["cores"] = "this process may use one core alone"
+    return found
+
+
+def left_out(config: DictConfig) -> dict[str, str]:
+    """Return what `impossible` does, and what can be changed in part alone."""
+    found = impossible(config)
+    if "locale" not in found and _plain(_locale()) in PLAIN_LOCALES and _plain(_locale_here()) in PLAIN_LOCALES:
+        found["locale"] = f"in part: {_locale()} has another name, but writes numbers and sorts words as {_locale_here()} does"
+    return found
 
 
 def inside(stack: ExitStack, listing: int = 0, days: int = 0) -> None:
@@ -150,23 +175,28 @@ def _reordered(listing: Callable[..., Any], number: int, *arguments: Any, **name
     return entries if isinstance(found, list) else _Entries(entries)
 
 
+def _locale_here() -> str:
+    return os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or "C"
+
+
 @functools.cache
 def _locale() -> str:
     """A locale that is installed and isn't the one in force."""
-    here = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or "C"
     there: list[str] = []
     with suppress(OSError, subprocess.SubprocessError):
         there = subprocess.run(["locale", "-a"], capture_output=True, text=True, timeout=10).stdout.split()
-    plain = {name.lower().replace("-", ""): name for name in there}
-    return next((name for name in LOCALES if name.lower() in plain and name.lower() != here.lower().replace("-", "")), "C")
+    plain = {_plain(name) for name in there}
+    return next((name for name in LOCALES if _plain(name) in plain and _plain(name) != _plain(_locale_here())), "C")
+
+
+def _plain(locale: str) -> str:
+    return locale.lower().replace("-", "")
 
 
 def _mirror(folder: Path) -> Path:
     """A working directory with the contents of this one: links, so that relative paths lead to the same files."""
     here = Path.cwd()
     entries = list(here.iterdir())
-    if len(entries) > MOST_ENTRIES:
-        return here
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for entry in entries:

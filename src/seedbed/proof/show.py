@@ -9,22 +9,27 @@ from seedbed import printed
 from seedbed.printed import lines
 from seedbed.proof.golden import Compared
 from seedbed.proof.perturbing import PARTS
+from seedbed.proof.plan import chance
 from seedbed.proof.verify import Verdict
 
 MOST_CAUSES = 5
+MORE = (5, 8, 15)  # executions that are offered after fewer
 
 
 def verdict(found: Verdict, golden: Compared | None, written: Any, argv: Sequence[str], verb: str = "verify") -> None:
     """The executions, whether they agree, and if not where they part and why."""
     rows = []
-    for number, side in enumerate(found.sides, 1):
+    for number, (side, differs) in enumerate(zip(found.sides, found.differs, strict=True), 1):
         done = side.execution
         digest = done.digests.get("run", "")[:16] or "no digest"
-        rows.append((f"execution {number}", f"{done.name}: {done.status}, {digest}, {done.seconds:.1f} s"))
+        other = ", OTHER bits than execution 1" if differs else ""
+        rows.append((f"execution {number}", f"{done.name}: {done.status}, {digest}, {done.seconds:.1f} s{other}"))
     if cpus := [side.way.cpu for side in found.sides if side.way.cpu]:
         rows.append(("emulated", f"{', '.join(cpus)}, by QEMU"))
     if changed := {part for side in found.sides for part in side.way.parts}:
         rows.append(("perturbed", ", ".join(words for part, words in PARTS.items() if part in changed)))
+    for number, (part, why) in enumerate(found.left_out.items()):
+        rows.append(("left out" if number == 0 else "", f"{PARTS[part]}: {why}"))
     if found.record is not None:
         rows.append(("record", f"{found.record.path}: {'the same bits' if found.holds else 'other bits'}"))
     status = found.sides[0].execution.status
@@ -34,6 +39,9 @@ def verdict(found: Verdict, golden: Compared | None, written: Any, argv: Sequenc
         rows.append(("holds", f"yes, as far as it goes: each execution {status} in the same way: {_last(found.sides[0].execution.error)}"))
     else:
         rows.append(("holds", f"NO: {', '.join(name.replace('_', ' ') for name in found.differing)} differ"))
+    if found.holds:
+        count = len(found.sides)
+        rows.append(("chance", f"a fault that shows in every second execution is seen by {count} with a chance of {chance(count):.0%}"))
     if golden is not None:
         rows.append(("golden", _golden(golden)))
     if written is not None:
@@ -49,6 +57,8 @@ def _diagnosis(found: Any) -> list[tuple[str, str]]:
     rows.append(("they part", found.place.said))
     if found.vanished:
         rows.append(("", "looked into step by step the two agreed: timing decides, or operations that are fused otherwise then"))
+    if found.control:
+        rows.append(("control", found.control.said))
     if found.surrounding:
         rows.append(("enough is", f"a change of {PARTS[found.surrounding]}"))
     for number, cause in enumerate(found.causes[:MOST_CAUSES], 1):
@@ -74,7 +84,8 @@ def _next(found: Verdict, argv: Sequence[str], verb: str) -> str:
         return "mend it, then the same command again; `make audit` reads your code for more of the kind"
     if not found.holds:
         return printed.command("diagnose", argv)
-    return f"{printed.command(verb, ['--times', '5', *argv])}   (more executions)"
+    times = next(times for times in MORE if times > len(found.sides) or times == MORE[-1])
+    return f"{printed.command(verb, ['--times', f'{times}', *argv])}   (more executions: a chance of {chance(times):.1%})"
 
 
 def _last(error: str | None) -> str:

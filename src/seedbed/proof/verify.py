@@ -14,11 +14,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.proof import emulation
-from seedbed.proof.diagnose import Diagnosis, Side, diagnosed
-from seedbed.proof.execution import Execution, execute
-from seedbed.proof.perturbing import AS_IT_IS, PARTS, Way, perturbed
-from seedbed.run import config as configs
+from seedbed.proof import execution
+from seedbed.proof.control import CONTROLS
+from seedbed.proof.diagnose import Diagnosis, Looking, Side, diagnosed
+from seedbed.proof.execution import Execution
+from seedbed.proof.perturbing import left_out
+from seedbed.proof.plan import Wanted, chance, check, executions
 from seedbed.run import digest
 from seedbed.run.record import FINISHED, Record
 
@@ -28,29 +29,27 @@ OUTPUTS = ("initial_weights", "history", "final_weights", "generators", "optimiz
 
 @dataclass(frozen=True)
 class Asked:
-    """config: what to train; others: configs that are to give the same bits, by the words that make them; times: executions of
-    `config` itself; resume: one more that is stopped half way; audited: the static audit's findings for a config.
-    cpus: one more for each, on that CPU, emulated."""
+    """config: what to train; wanted: which executions of it are compared; diagnose: whether the place of a difference is looked
+    for; audited: the static audit's findings for a config; controls: executions with nothing changed before a cause is named."""
 
     config: DictConfig
-    others: Mapping[str, DictConfig] = field(default_factory=dict)
-    times: int = 2
-    resume: bool = False
-    leave: frozenset[str] = frozenset()
-    golden: bool = False
+    wanted: Wanted = field(default_factory=Wanted)
     diagnose: bool = True
     audited: Callable[[DictConfig], Sequence[Any]] = lambda config: ()
-    cpus: Sequence[str] = ()
+    controls: int = CONTROLS
 
 
 @dataclass
 class Verdict:
-    """holds: whether all agree. differing: the outputs that don't. record: one that was there before, if it took part."""
+    """holds: whether all agree. differing: the outputs that don't. record: one that was there before, if it took part.
+    left_out: the parts that this machine or this config can't perturb, each with the reason."""
 
     sides: list[Side]
     differing: list[str]
     record: Record | None
     diagnosis: Diagnosis | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    differs: Sequence[Sequence[str]] = ()  # of each side, the outputs that are not the first one's
 
     @property
     def holds(self) -> bool:
@@ -59,68 +58,47 @@ class Verdict:
     def as_json(self) -> dict[str, Any]:
         first = self.sides[0].execution
         executions = [
-            {"name": side.execution.name, "status": side.execution.status, "seconds": round(side.execution.seconds, 2),
-             "digests": side.execution.digests, "error": side.execution.error}
-            for side in self.sides
+            {"name": side.execution.name, "changes": side.changes, "perturbed": sorted(side.way.parts), "status": side.execution.status,
+             "seconds": round(side.execution.seconds, 2), "digests": side.execution.digests, "error": side.execution.error,
+             "differs": list(differs)}
+            for side, differs in zip(self.sides, self.differs, strict=True)
         ]  # fmt: skip
         return {
             "holds": self.holds, "key": first.record.key if first.record else None, "differing": self.differing, "executions": executions,
             "record": str(self.record.path) if self.record else None, "diagnosis": self.diagnosis.as_json() if self.diagnosis else None,
+            "left_out": dict(self.left_out), "chance": {"executions": len(self.sides), "share": 0.5, "seen": chance(len(self.sides))},
         }  # fmt: skip
 
 
-def verified(asked: Asked, folder: Path, said: Callable[[str], None]) -> Verdict:
+def verified(asked: Asked, folder: Path, said: Callable[[str], None], execute: Callable[..., Execution] = execution.execute) -> Verdict:
     """Train, compare, and where something differs look for the first point at which it does.
 
-    folder: see `workspace.workspace`. said: gets a line for people before each execution. Raises Refused for what the run refuses.
+    folder: see `workspace.workspace`. said: gets a line for people before each execution. execute: trains once, in a process.
+    Raises Refused for what the run refuses.
     """
-    for config in (asked.config, *asked.others.values()):
-        configs.check(config)
-        if config.determinism.level == "off":
-            raise Refused("determinism=off promises nothing, and draws other seeds for each run. Accepted: seeded, strict.")
-    if strange := asked.leave - set(PARTS):
-        raise Refused(f"--leave {' '.join(sorted(strange))} is nothing that is perturbed. Accepted: {', '.join(PARTS)}.")
-    for cpu in asked.cpus:
-        emulation.check(cpu)
-    if asked.times < 1 or (asked.times == 1 and not (asked.others or asked.resume or asked.golden or asked.cpus)):
-        raise Refused(f"--times {asked.times} leaves nothing to compare. Accepted: 2 or more; 1 with --golden, --against, --against-cpu "
-                      "or --resume.")  # fmt: skip
+    check(asked.config, asked.wanted)
+    planned = executions(asked.config, asked.wanted)
     sides: list[Side] = []
-
-    def add(config: DictConfig, way: Way, name: str, stop: int | None = None) -> None:
-        said(f"Execution {len(sides) + 1}: {name}.")
-        sides.append(Side(config, way, execute(config, folder / f"execution {len(sides) + 1}", name, way, stop=stop), stop))
-
-    add(asked.config, AS_IT_IS, "as it is")
-    for number in range(1, asked.times):
-        way = perturbed(number, asked.leave)
-        add(asked.config, way, way.name)
-    if all(side.execution.status == "failed" and not side.execution.digests for side in sides):
-        raise Refused(f"The run fails before it has trained anything, so there is nothing to verify: {sides[0].execution.error}")
-    if asked.resume:
-        record = sides[0].execution.record
-        epochs = len(record.history()) if record is not None else 0
-        if epochs < 2:
-            raise Refused(f"--resume needs two epochs or more, to stop between them; training.epochs={asked.config.training.epochs}.")
-        add(asked.config, AS_IT_IS, f"stopped after epoch {epochs // 2} and gone on with", epochs // 2)
-    for words, config in asked.others.items():
-        add(config, AS_IT_IS, words)
-    for cpu in asked.cpus:
-        add(asked.config, Way(f"on {cpu}, emulated", cpu=cpu), f"on {cpu}, emulated")
+    for number, one in enumerate(planned, 1):
+        stop = _half(asked.config, sides[0].execution) if one.stopped else None
+        said(f"Execution {number}: {one.name}.")
+        done = execute(one.config, folder / f"execution {number}", one.name, one.way, stop=stop)
+        sides.append(Side(one.config, one.way, done, stop, one.changes))
+        if number == asked.wanted.of_itself and all(side.execution.status == "failed" and not side.execution.digests for side in sides):
+            raise Refused(f"The run fails before it has trained anything, so there is nothing to verify: {sides[0].execution.error}")
     first = sides[0]
-    differing: dict[str, None] = {}
-    against: Side | None = None
-    for side in sides[1:]:
-        if found := compared(first.execution, side.execution):
-            differing |= dict.fromkeys(found)
-            against = against or side
-    verdict = Verdict(sides, list(differing), None)
+    differs = [compared(first.execution, side.execution) for side in sides]
+    differing = list(dict.fromkeys(name for found in differs for name in found))
+    against = next((side for side, found in zip(sides, differs, strict=True) if found), None)
+    unable = left_out(asked.config) if any(side.way.parts for side in sides) else {}
+    unable = {part: why for part, why in unable.items() if part not in asked.wanted.leave}
+    verdict = Verdict(sides, differing, None, left_out=unable, differs=differs)
     before = _before(asked.config, first.execution)
     if before is not None and not differing:
         verdict.record = before
         verdict.differing = [name for name in OUTPUTS if (before.digests or {}).get(name) != first.execution.digests.get(name)]
     if against is not None and asked.diagnose:
-        verdict.diagnosis = diagnosed(first, against, folder, said, asked.audited)
+        verdict.diagnosis = diagnosed(first, against, Looking(folder, said, asked.audited, execute, asked.controls))
     return verdict
 
 
@@ -135,6 +113,14 @@ def compared(a: Execution, b: Execution) -> list[str]:
     if not found and a.record is not None and b.record is not None:  # of a run that fails: as far as it came
         found += ["history"] if digest.history(a.record.history()) != digest.history(b.record.history()) else []
     return found
+
+
+def _half(config: DictConfig, first: Execution) -> int:
+    """The epoch after which a run is stopped: the middle of those that it was trained for, which early stopping makes fewer."""
+    epochs = len(first.record.history()) if first.record is not None else 0
+    if epochs < 2:
+        raise Refused(f"--resume needs two epochs or more, to stop between them; training.epochs={config.training.epochs}.")
+    return epochs // 2
 
 
 def _before(config: DictConfig, first: Execution) -> Record | None:
