@@ -247,6 +247,25 @@ def unknown(node: Any, schema: type, name: str = "") -> list[str]:
     return found
 
 
+def _refuse_credentials(config: DictConfig) -> None:
+    """Refuse an address with a password in it: a record holds the config, and records are sent and shown."""
+    found = []
+
+    def look(node: Any, name: str) -> None:
+        if isinstance(node, dict | list):
+            for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+                look(value, f"{name}.{key}" if name else str(key))
+        elif isinstance(node, str) and redaction.has_credentials(node):
+            found.append(f"{name}={redaction.redacted(node)}")
+
+    look({name: part for name, part in without_environment(config).items() if name != "tracking"}, "")
+    if found:
+        raise Refused(
+            f"{', '.join(found)}: a config file holds the password of an address, and records are sent and shown. "
+            "Put it into a variable, and its name into the config: ${oc.env:NAME}"
+        )
+
+
 def check(config: DictConfig) -> None:
     """Refuse unknown keys, and values that have the right type and make no sense, naming all of them at once."""
     if strange := unknown(config, Config):
@@ -256,6 +275,7 @@ def check(config: DictConfig) -> None:
         raise Refused(
             f"There is no {', '.join(strange)} in a config.{hint} Arguments of your own go under model, data.source or optimizer."
         )
+    _refuse_credentials(config)
     training, data, checkpoint, study = config.training, config.data, config.checkpoint, config.study
     accepted = {
         f"backend.name={config.backend.name}": (config.backend.name in BACKENDS, ", ".join(BACKENDS)),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
@@ -18,8 +18,11 @@ from seedbed.run import yaml_files
 from seedbed.run.plain_text import harmless
 
 
-class CheckedFileConfigSource(FileConfigSource):
-    """Files as Hydra reads them, but for those that are no YAML, or hold more than a config does."""
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Files as Hydra reads them, but for those that are no YAML, or hold more than a config does.
+
+    It has the name of Hydra's own: when Hydra looks for its plugins again it leaves what is there by that name.
+    """
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))  # noqa: PTH118 (Hydra's way)
@@ -27,14 +30,14 @@ class CheckedFileConfigSource(FileConfigSource):
             return super().load_config(config_path)  # says that there is none
         text = yaml_files.read(path)
         yaml_files.check(text, path)
-        found: ConfigResult = yaml_files.explained(lambda: super(CheckedFileConfigSource, self).load_config(config_path), text, path)
+        found: ConfigResult = yaml_files.explained(lambda: super(FileConfigSource, self).load_config(config_path), text, path)
         return found
 
 
 def install() -> None:
     """Have Hydra read its files by the class above; harmless to repeat."""
     Plugins.instance()  # registers Hydra's own, which can't be replaced through `register` (seen in Hydra 1.3.8)
-    SourcesRegistry.instance().types["file"] = CheckedFileConfigSource
+    SourcesRegistry.instance().types["file"] = FileConfigSource
 
 
 @contextmanager

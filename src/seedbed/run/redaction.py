@@ -19,9 +19,11 @@ SECRET_NAMES = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|ACCESS_KEY|CRE
 REFERENCE = "SEEDBED_CREDENTIALS_"
 
 # `scheme://account:password@`, to the last @ before the path (urllib.parse takes that one, too), and `?password=…`.
-IN_ADDRESS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?P<secret>(?!…@)[^/\s'\"@$]+(?:@[^/\s'\"@$]+)*)@")
+# A `${…}` is a reference, and no secret.
+IN_ADDRESS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?P<secret>(?!…@)(?:(?!\$\{)[^/\s'\"])+)@(?=[^@/\s'\"]*)")
 IN_QUERY = re.compile(
-    r"(?P<name>[?&](?:password|passwd|pwd|secret|token|api_?key|access_key|sig|signature)=)(?P<secret>(?!…)[^&\s'\"$]+)",
+    r"(?P<name>[?&](?:password|passwd|pwd|secret|token|api_?key|access_key|sig|signature)=)"
+    r"(?P<secret>(?!…)(?:(?!\$\{)[^&\s'\"])+)",
     re.IGNORECASE,
 )
 
@@ -52,6 +54,11 @@ def redacted(text: str) -> str:
         if secret in text:
             text = text.replace(secret, _known[secret])
     return IN_QUERY.sub(r"\g<name>…", IN_ADDRESS.sub(r"\g<scheme>…@", text))
+
+
+def has_credentials(text: str) -> bool:
+    """Whether a text has the credentials of an address."""
+    return bool(IN_ADDRESS.search(text) or IN_QUERY.search(text))
 
 
 def by_reference(words: list[str]) -> list[str]:

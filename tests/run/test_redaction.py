@@ -1,0 +1,93 @@
+"""What is known to be secret stands in no text, however a message quotes it; and what is none stays readable."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seedbed import Refused
+from seedbed.run import config as configs
+from seedbed.run import redaction
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", {})
+
+
+@pytest.mark.parametrize("secret", ["hunter22", "with 'quotes\"", "back\\slash", "line\nfeed", "p@ss:w/rd?", "größe", "a%41b"])
+@pytest.mark.parametrize("quoted", [str, repr, json.dumps, lambda text: quote(text, safe=""), lambda text: f"<{text}>"])
+def test_a_secret_in_each_form_that_a_message_may_quote_it_in(secret: str, quoted: Any) -> None:
+    assert quoted(secret) in f"said no to {quoted(secret)}!"
+    redaction.know(secret, "${oc.env:NAME}")
+    shown = redaction.redacted(f"said no to {quoted(secret)}!")
+    assert "${oc.env:NAME}" in shown
+    assert secret not in shown
+    assert quoted(secret).strip("\"'<>") not in shown
+
+
+def test_variables_whose_names_say_so(tmp_path: Path) -> None:
+    redaction.know_environment(
+        {"AWS_SECRET_ACCESS_KEY": "abcdefgh", "MLFLOW_TRACKING_PASSWORD": "swordfish", "HF_TOKEN": "hf_123456", "USE_TOKEN": "true",
+         "TOKEN_FILE": str(tmp_path), "HOME": "/home/somebody"}
+    )  # fmt: skip
+    assert redaction.redacted("abcdefgh swordfish hf_123456") == "${AWS_SECRET_ACCESS_KEY} ${MLFLOW_TRACKING_PASSWORD} ${HF_TOKEN}"
+    assert redaction.redacted(f"true {tmp_path} /home/somebody") == f"true {tmp_path} /home/somebody"  # a place must be named
+
+
+ADDRESSES = {
+    "postgresql://me:pw@host/db": "postgresql://…@host/db",
+    "postgresql://me:p@ss:w@host:5432/db?sslmode=on": "postgresql://…@host:5432/db?sslmode=on",
+    "https://token@host/x": "https://…@host/x",
+    "s3://bucket/key@2": "s3://bucket/key@2",
+    "https://host/?a=1&password=x%20y&b=2": "https://host/?a=1&password=…&b=2",
+    "https://host/?token=abc": "https://host/?token=…",
+    "http://localhost:5000": "http://localhost:5000",
+    "sqlite:///runs/mlflow.db": "sqlite:///runs/mlflow.db",
+    "mail me@example.org": "mail me@example.org",
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_addresses_lose_their_credentials_and_nothing_else(address: str) -> None:
+    assert redaction.redacted(f"can't reach {address} today") == f"can't reach {ADDRESSES[address]} today"
+    assert redaction.redacted(ADDRESSES[address]) == ADDRESSES[address]
+    assert redaction.has_credentials(address) == (address != ADDRESSES[address])
+
+
+name = st.text("abcxyz019._-", min_size=1)
+
+
+@given(user=name, password=st.text("abcXYZ019.:@!$&*()+,;=%~-_", min_size=1), host=name)
+def test_of_no_address_that_can_be_parsed_does_the_password_stay(user: str, password: str, host: str) -> None:
+    address = f"postgresql://{user}:{password}@{host}/db"
+    assert urlsplit(address).password == password
+    assert redaction.redacted(address) == f"postgresql://…@{host}/db"
+
+
+def test_words_of_a_command_have_them_by_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    words = ["tracking.uri='postgresql://me:pw@host/db?password=two'", "model=cnn", "data.source.url='https://x:y@z'"]
+    referred = redaction.by_reference(words)
+    assert referred == [
+        "tracking.uri='postgresql://${oc.env:SEEDBED_CREDENTIALS_1,hidden}@host/db?password=${oc.env:SEEDBED_CREDENTIALS_2,hidden}'",
+        "model=cnn",
+        "data.source.url='https://${oc.env:SEEDBED_CREDENTIALS_3,hidden}@z'",
+    ]
+    assert redaction.by_reference(referred) == referred  # once is enough
+    composed = configs.composed(referred[0])
+    assert composed.tracking.uri == "postgresql://me:pw@host/db?password=two"  # and mean the same
+
+
+def test_a_password_that_a_config_file_holds_is_refused() -> None:
+    with pytest.raises(Refused, match=r"data.source.url=https://…@host/x: .* \$\{oc.env:NAME\}") as refused:
+        configs.check(configs.composed("+data.source.url=https://me:hunter22@host/x"))
+    assert "hunter22" not in str(refused.value)
+    configs.check(configs.composed("+data.source.url=https://host/x", "tracking.uri=postgresql://me:pw@host/db"))
