@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import data_config
 
 # each is given in another way, and each is in what the data function's error says
