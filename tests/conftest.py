@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,11 @@ STRICT = {
     "TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": "tensorflow", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
 }  # fmt: skip
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+# the key that marks records as made here is the session's own, and not that of who runs the tests
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _state = tempfile.TemporaryDirectory(prefix="seedbed-tests-")  # removed when the session ends
+    os.environ["XDG_STATE_HOME"] = _state.name
 
 # the user's own environment, as a fresh process of his would have it
 OUTSIDE = {name: value for name, value in os.environ.items() if name not in STRICT and not name.startswith(("MLFLOW_", "SEEDBED_"))}

@@ -1,7 +1,7 @@
 """The run key and the record: what a run's result depends on, and the folder that the run leaves.
 
 `<runs>/<key>/` holds
-    record.json      key, status, level, seeds, the key's inputs, provenance, metrics, digests, timing
+    record.json      key, status, level, seeds, the key's inputs, provenance, metrics, digests, timing; the mark of its origin
     config.yaml      the config with every value resolved
     code.diff        what the working tree had that the commit hadn't (absent if clean)
     history.jsonl    one line an epoch: its number, when it ended, its metrics; written as it happens
@@ -32,7 +32,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seedbed import Refused
-from seedbed.run import digest, redaction, yaml_files
+from seedbed.run import digest, origin, redaction, yaml_files
 
 FORMAT = 1
 FINISHED, FAILED, INTERRUPTED, RUNNING = "finished", "failed", "interrupted", "running"
@@ -110,6 +110,7 @@ class Record:
                 if rows:
                     (fresh / "rows.npz").write_bytes(rows)
                 (fresh / "history.jsonl").touch()
+                record.content[origin.FIELD] = origin.mark(record.content, fresh)
                 write_atomically(fresh / "record.json", json.dumps(record.content, indent=1))
                 if path.exists():
                     shutil.rmtree(path)

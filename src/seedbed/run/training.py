@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
-from seedbed.run import accelerator, backend, determinism, fingerprint, portable, provenance, record, strategy, targets, team
+from seedbed.run import accelerator, backend, determinism, fingerprint, origin, portable, provenance, record, strategy, targets, team
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
@@ -104,6 +104,7 @@ def _run(
         from seedbed.run import fitting
 
         session.once("remark", lambda: said(line) if (line := _remark(level)) else None)
+        session.once("origin", lambda: said(f"For `replay` this will be a record from elsewhere: {why}") if (why := origin.hindrance()) else None)
         session.before_training(lambda: targets.names(OmegaConf.to_container(config, resolve=True)))
         resumable = found is not None and found.status in (record.RUNNING, record.INTERRUPTED)
         if found is None or not resumable:
