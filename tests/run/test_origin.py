@@ -63,9 +63,7 @@ def test_an_edited_record_counts_as_one_from_elsewhere(tmp_path: Path, change: C
     assert doubt(record)
 
 
-def test_a_record_of_another_user_or_machine_counts_as_one_from_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_of_another_user_or_machine_counts_as_one_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = made(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
     assert "no record has been made here" in str(doubt(record))

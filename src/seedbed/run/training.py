@@ -104,7 +104,7 @@ def _run(
         from seedbed.run import fitting
 
         session.once("remark", lambda: said(line) if (line := _remark(level)) else None)
-        session.once("origin", lambda: said(f"For `replay` this will be a record from elsewhere: {why}") if (why := origin.hindrance()) else None)
+        session.once("origin", lambda: said(line) if (line := _unmarked()) else None)
         session.before_training(lambda: targets.names(OmegaConf.to_container(config, resolve=True)))
         resumable = found is not None and found.status in (record.RUNNING, record.INTERRUPTED)
         if found is None or not resumable:
@@ -151,6 +151,11 @@ def _libraries(level: Mapping[str, Any]) -> dict[str, Any]:
 def _remark(level: Mapping[str, Any]) -> str | None:
     """Why no GPU is used, where one could be."""
     return accelerator.remark() if backend.of(level) == "tensorflow" else None
+
+
+def _unmarked() -> str | None:
+    why = origin.hindrance()
+    return why and f"For `replay` this will be a record from elsewhere: {why}"
 
 
 def where(path: Path, force: bool) -> tuple[Path, Record | None]:
