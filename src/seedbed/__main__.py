@@ -8,6 +8,9 @@ import sys
 
 
 def main() -> None:
+    from seedbed.run import children
+
+    children.guard()
     # The first process of a container ignores what it has no handler for: `docker stop` would wait for nothing, and then kill.
     if os.getpid() == 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

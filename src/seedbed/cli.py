@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import traceback
@@ -152,14 +151,14 @@ def train(argv: list[str]) -> int:
 
 def _child(hydra: Any, argv: list[str]) -> int:
     """One job of a multirun, in a process of its own: hash seed and thread numbers can differ from job to job."""
-    from seedbed.run import process
+    from seedbed.run import children, process
 
     flags = [word for flag in composing.flags_of(argv)[0] if flag[0].split("=")[0] in ("--json", *composing.WHERE) for word in flag]
     overrides = [word for word in hydra.overrides.task if not word.startswith("hydra.")]
     overrides += [word for word in hydra.overrides.hydra if word.startswith("hydra.job.")]
     where = [f"hydra.run.dir={composing.quoted(hydra.runtime.output_dir)}", "hydra.mode=RUN"]
     sys.stdout.flush()
-    job = subprocess.Popen([*process.COMMAND, "train", *flags, *overrides, *where])
+    job = children.start([*process.COMMAND, "train", *flags, *overrides, *where], signal.SIGTERM)
     # Ctrl-C reaches the job by itself, and SIGTERM by us; either way it is waited for, since it writes a checkpoint first
     stopped: list[int] = []
 

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import notes
+from seedbed.run import children
 from seedbed.run.process import COMMAND, REPLACED
 from seedbed.run.record import Record
+
+# How long, in seconds, it may go on sending what a process that has ended has left: it ends by itself unless a server holds it.
+SECONDS_MORE = 600.0
 
 
 @contextmanager
@@ -77,8 +81,8 @@ def _started(how: str, tracking: Any, runs: str) -> tuple[subprocess.Popen[str],
     env = {name: value for name, value in os.environ.items() if name != REPLACED} | {"SEEDBED_TRACKING_URI": str(tracking.uri)}
     with log.open("a") as output:
         # its own session: Ctrl-C is for the training, and what the training leaves is still to be sent
-        follower = subprocess.Popen(
-            [*COMMAND, "sync", how, "--experiment", tracking.experiment],
+        follower = children.start(
+            [*COMMAND, "sync", how, "--experiment", tracking.experiment], 0, SECONDS_MORE,
             stdin=subprocess.PIPE, stdout=output, stderr=output, env=env, text=True, start_new_session=True,
             preexec_fn=partial(os.nice, 10),  # after whoever trains
         )  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from seedbed import Refused, composing, notes, printed
+from seedbed.run import children
 
 PORT = 5001
 
@@ -59,4 +60,4 @@ def _serve(uri: str, port: str) -> NoReturn:
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight more processes, for nothing that is shown here
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # on the command line, a password in it could be read by others on this machine
     command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    os.execv(command[0], command)
+    sys.exit(children.run(command).returncode)  # MLflow starts processes of its own, which are to end with this one

@@ -9,6 +9,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from seedbed import quiet
 from seedbed.contract import work
+from seedbed.run import children
 
+children.guard()
 quiet.install()
 sys.exit(work.main())

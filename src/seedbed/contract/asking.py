@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -27,8 +26,8 @@ from seedbed.contract import BROKEN, ENTROPY, HOLDS, SKIPPED, Finding, Limits, r
 from seedbed.contract.work import Measured, Order
 from seedbed.proof import execution
 from seedbed.proof.execution import Execution
+from seedbed.run import children, process, training
 from seedbed.run import config as configs
-from seedbed.run import process, training
 from seedbed.run.record import FINISHED, Record, write_atomically
 
 # Starts the process that measures.
@@ -95,14 +94,13 @@ class Asked:
         except Refused as error:
             return Measured([Finding(self.phases[0], BROKEN, str(error))])
         order = Order(self.settings, self.folder, self.limits, self.phases)
-        with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, env=process.environment(needed), start_new_session=True) as child:
+        with children.start(COMMAND, stdin=subprocess.PIPE, env=process.environment(needed), start_new_session=True) as child:
             try:
                 with suppress(subprocess.TimeoutExpired):
                     child.communicate(cloudpickle.dumps(order), self.timeout)
                 ended = child.poll()
             finally:
-                with suppress(ProcessLookupError):  # also what it has started: workers of a PyDataset
-                    os.killpg(child.pid, signal.SIGKILL)
+                children.kill_group(child)  # also what it has started: workers of a PyDataset
         return self._left(ended)
 
     def _left(self, ended: int | None) -> Measured:

@@ -22,7 +22,6 @@ from omegaconf import DictConfig
 from seedbed import Refused
 from seedbed.contract import BROKEN, HOLDS, SKIPPED, Broken, Finding, Limits, Skipped
 from seedbed.run import config as configs
-from seedbed.run import process
 from seedbed.run import seeds as streams
 from seedbed.run.record import write_atomically
 
@@ -118,7 +117,6 @@ def _failed(phase: str, error: Exception) -> Finding:
 def main() -> int:
     configs.register()
     order: Order = pickle.load(sys.stdin.buffer)
-    process.end_with(os.getppid())
     log = os.open(order.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)

@@ -19,7 +19,7 @@ from pathlib import Path
 import seedbed
 from seedbed import Refused, project_root
 from seedbed.proof.untrusted import printable
-from seedbed.run import provenance
+from seedbed.run import children, provenance
 from seedbed.run.record import Record
 
 COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
@@ -148,7 +148,7 @@ def interpreter(place: Place, record: Record, said: Callable[[str], None]) -> Pl
         python = shutil.which(f"python{minor[0]}") if minor else None
         command = ["make", "-C", str(place.root), ".venv/.train", *([f"PYTHON={python}"] if python else [])]
         env = {name: value for name, value in os.environ.items() if name not in NOT_FOR_MAKE}
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+        done = children.run(command, env=env, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
         if done.returncode:
             raise Refused(
                 f"The recorded environment can't be set up (`make .venv/.train` at {place.commit}):\n{done.stderr.strip()[-2000:]}"
@@ -165,7 +165,7 @@ def _check_origins(place: Place) -> None:
     if "seedbed" not in names:
         raise Refused(f"There is no seedbed at the recorded commit {place.commit} (src/seedbed).")
     command = [place.python, "-P", "-c", ORIGINS, *names]
-    done = subprocess.run(command, env=place.environment(os.environ), capture_output=True, text=True)
+    done = children.run(command, env=place.environment(os.environ), capture_output=True, text=True)
     for name, origin in zip(names, done.stdout.splitlines() or [done.stderr.strip()[-500:]], strict=False):
         if not Path(origin).resolve().is_relative_to(source.resolve()):
             raise Refused(

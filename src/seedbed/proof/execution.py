@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -21,7 +20,7 @@ from seedbed import Refused
 from seedbed.proof import emulation
 from seedbed.proof.perturbing import AS_IT_IS, Way
 from seedbed.proof.work import HINDERED, Order
-from seedbed.run import process, training
+from seedbed.run import children, process, training
 from seedbed.run.record import INTERRUPTED, Record
 
 
@@ -69,7 +68,7 @@ def execute(
     begun = time.monotonic()
     with way.outside(folder, config) as given:
         env = process.environment(needed) | {key: value for key, value in given.pop("env").items() if key not in needed}
-        child = subprocess.Popen(
+        child = children.start(
             [*emulation.prefix(way.cpu), *process.COMMAND, "verify", "--worker"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env,
             start_new_session=True, **given,
@@ -81,9 +80,7 @@ def execute(
                 error = child.stderr.read()
             child.wait()
         finally:
-            with suppress(ProcessLookupError):  # also what it has started: workers of a PyDataset
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            children.kill_group(child)  # also what it has started: workers of a PyDataset
     return _left(folder, name or way.name, child.returncode, error.decode(errors="replace"), time.monotonic() - begun)
 
 

@@ -22,6 +22,8 @@ from typing import Any
 import time_machine
 from omegaconf import DictConfig, OmegaConf
 
+from seedbed.run import children
+
 # What is changed around a run, and how people call it.
 PARTS = {
     "listing": "the order of directory listings",
@@ -50,8 +52,8 @@ MOST_ENTRIES = 2000  # of a working directory that is mirrored; a larger one sta
 
 # A process beside the run that is busy a third of the time: it disturbs who runs when, and takes little away.
 BUSY = """
-import os, sys, time
-while os.getppid() == int(sys.argv[1]):
+import time
+while True:
     end = time.perf_counter() + 0.004
     while time.perf_counter() < end:
         pass
@@ -95,9 +97,8 @@ class Way:
             given["preexec_fn"] = functools.partial(os.sched_setaffinity, 0, {core})
         with ExitStack() as stack:
             for _ in range(2 if "load" in self.parts else 0):
-                busy = subprocess.Popen([sys.executable, "-S", "-c", BUSY, str(os.getpid())])
-                stack.callback(busy.wait)
-                stack.callback(busy.kill)
+                busy = children.start([sys.executable, "-S", "-c", BUSY], foreign=True)
+                stack.callback(children.kill_group, busy)
             yield given
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import signal
 import subprocess
 import time
@@ -18,7 +16,7 @@ from omegaconf import OmegaConf
 from seedbed import Refused
 from seedbed.proof import untrusted, workspace
 from seedbed.proof.checkout import Place
-from seedbed.run import determinism, process, training
+from seedbed.run import children, determinism, process, training
 from seedbed.run.record import Record, write_atomically
 
 # Hydra's own loggers are left alone: what is said goes into the log all the same.
@@ -50,10 +48,8 @@ def trained(config: Mapping[str, Any], place: Place, folder: Path, is_in_vain: C
     command = [place.python, "-P", "-m", "seedbed", "train", "--config-dir", str(said), "--config-name", "recorded", "--json"]
     env = place.environment(process.environment(needed))
     with (folder / "log.txt").open("wb") as log:
-        child = subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            preexec_fn=functools.partial(process.end_with, os.getpid()),  # also when this process is killed
-        )  # fmt: skip
+        # foreign: an older commit knows nothing of what ends its processes
+        child = children.start(command, foreign=True, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             seen = False
             while child.poll() is None:
@@ -64,9 +60,7 @@ def trained(config: Mapping[str, Any], place: Place, folder: Path, is_in_vain: C
                 workspace.raise_if_stopped()
                 time.sleep(0.05)
         finally:
-            with suppress(ProcessLookupError):  # also what it has started: workers of a PyDataset
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            children.kill_group(child)  # also what it has started: workers of a PyDataset
     found = _record(runs)
     if child.returncode not in (0, 1) or found is None:
         raise Refused(_last_words((folder / "log.txt").read_text(errors="replace"), child.returncode))

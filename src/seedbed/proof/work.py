@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import process, record, training
+from seedbed.run import record, training
 from seedbed.run.record import write_atomically
 from seedbed.run.redaction import redacted
 
@@ -53,7 +53,6 @@ def main() -> int:
     order: Order = pickle.load(sys.stdin.buffer)
     if order.hydra is not None:
         Singleton.set_state(order.hydra)
-    process.end_with(os.getppid())
     told = os.fdopen(os.dup(2), "w")  # to the process that started this one, where the disk takes nothing any more
     log = os.open(order.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):

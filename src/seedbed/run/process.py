@@ -7,16 +7,16 @@ the standard library alone, so that nothing heavy has been imported when it deci
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from seedbed import Refused
+from seedbed.run import children
 
 # Read by libraries when they are imported or start their thread pools: too late once one of these is loaded.
 IMPORTED_TOO_EARLY = ("tensorflow", "jax", "torch")
@@ -160,18 +160,8 @@ def environment(needed: Mapping[str, str | None]) -> dict[str, str]:
     return env | {name: value for name, value in needed.items() if value is not None}
 
 
-def end_with(parent: int, how: int = signal.SIGTERM) -> None:
-    """End this process (with a checkpoint, by SIGTERM) when `parent`, which started it, has ended, however that was."""
-    if sys.platform != "linux":
-        return
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(1, how)  # PR_SET_PDEATHSIG of prctl(2)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), how)
-
-
 def _execve(needed: Mapping[str, str | None], argv: Sequence[str], entropy: int | None) -> NoReturn:
-    env = environment(needed) | {REPLACED: "1"}
+    env = environment(needed) | {REPLACED: "1"} | children.handed_on()
     if entropy is not None:
         env[ENTROPY] = str(entropy)
     sys.stdout.flush()

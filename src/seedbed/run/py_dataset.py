@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import signal
 import threading
 import types
 from collections import deque
@@ -17,7 +18,7 @@ import numpy as np
 from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
 from tensorflow.python.eager import context
 
-from seedbed.run import backend
+from seedbed.run import backend, children
 from seedbed.run import seeds as streams
 
 # A longer container is data, not a holder of generators.
@@ -76,7 +77,8 @@ class Governed:
             yield from (self[batch] for batch in order)
             return
         # forked, not spawned: the data set is whatever the user made it, and need not be picklable
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _adopt, (self,)) as pool:
+        fork = multiprocessing.get_context("fork")
+        with children.forks() as line, ProcessPoolExecutor(workers, fork, _adopt, (self, line)) as pool:
             ahead: deque[Future[Any]] = deque()
             for batch in order:
                 ahead.append(pool.submit(_adopted, batch))
@@ -95,8 +97,11 @@ class Governed:
 _GOVERNED: Governed | None = None  # in a worker process: the data set that it was forked with
 
 
-def _adopt(data_set: Governed) -> None:
+def _adopt(data_set: Governed, line: children.Line) -> None:
     global _GOVERNED, _TURN
+    children.hold_on(line)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the run's own handler waits for the end of an epoch
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends its workers
     _GOVERNED, _TURN = data_set, threading.RLock()  # a lock that was held at the fork would never be released
 
 

@@ -7,7 +7,6 @@ the others keep theirs in a folder that goes with them.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
@@ -30,7 +29,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import process
+from seedbed.run import children, process
 from seedbed.run.record import INTERRUPTED, RUNNING, Record
 
 # How long the others have, in seconds, to write down why they stop when one has ended: what it meant for them comes after that.
@@ -63,11 +62,9 @@ class Worker:
         self.index, self.begun = job.index, False
         self.refused: str | None = None
         self.failed: str | None = None
-        self.process = subprocess.Popen(
+        self.process = children.start(  # ends at once with this process: with its lock goes the right to write into the record
             [*process.COMMAND, "train", "--worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
             stderr=None if job.index == 0 else subprocess.DEVNULL, env=process.environment({}),
-            # with the lock goes the right to write into the record, at once
-            preexec_fn=functools.partial(process.end_with, os.getpid(), signal.SIGKILL),
         )  # fmt: skip
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):

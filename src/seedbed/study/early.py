@@ -6,11 +6,12 @@ ended, and another process is started as usual. Imports nothing but the standard
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from seedbed.run import process
+from seedbed.run import children, process
 from seedbed.run.process import COMMAND
 
 Process = subprocess.Popen[bytes]
@@ -60,7 +61,7 @@ def ahead(argv: Sequence[str]) -> Iterator[Early]:
 def start(environment: Mapping[str, str | None]) -> Process:
     """Start a process that imports TensorFlow, then waits for what it is to train."""
     # a session of its own: Ctrl-C is handed on by us, once. It writes into the study's log as soon as it knows which that is.
-    return subprocess.Popen(
-        [*COMMAND, "repeat", "--worker"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=process.environment(environment),
-        start_new_session=True,
+    return children.start(
+        [*COMMAND, "repeat", "--worker"], signal.SIGTERM, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        env=process.environment(environment), start_new_session=True,
     )  # fmt: skip

@@ -15,7 +15,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import process, provenance, training
+from seedbed.run import children, process, provenance, training
 from seedbed.run.record import naming
 from seedbed.run.redaction import redacted
 from seedbed.study import plan, work
 from seedbed.study.early import Process, start
 from seedbed.study.plan import BEGUN, REFUSED, Task
+
+# Launchers whose workers end with the command; a cluster's go on, and the same command again finds what they trained.
+ON_THIS_MACHINE = ("joblib", "submitit_local")
 
 
 class Stopped(Exception):
@@ -179,16 +182,19 @@ def shares(config: DictConfig, hydra: Any, tasks: Sequence[Task]) -> list[list[T
 
 def job(config: DictConfig) -> None:
     """What each job of a launcher does: train its share. The task function that Hydra calls on whatever machine."""
+    children.follow_command()
     call = str(config.study.call)
     study = plan.study_of(config)
     here([config], study.tasks(), call)
 
 
-def launched(run: Callable[[list[str]], None], argv: Iterable[str], parts: Sequence[Sequence[Task]], call: str) -> None:
+def launched(run: Callable[[list[str]], None], argv: Iterable[str], parts: Sequence[Sequence[Task]], call: str, hydra: Any) -> None:
     """Hand the parts to the launcher that `argv` names. run: calls Hydra with `job` and these words."""
     lists = ",".join("[" + ",".join(str(task.master) for task in part) + "]" for part in parts)
     try:
-        run(["--multirun", *argv, f"study.seeds={lists}", f"study.call={call}", "hydra.hydra_logging.root.level=WARNING"])
+        with children.launching() if launcher_of(hydra) in ON_THIS_MACHINE else nullcontext():
+            said = [f"study.seeds={lists}", f"study.call={call}", "hydra.hydra_logging.root.level=WARNING"]
+            run(["--multirun", *argv, *_no_more_than(len(parts), hydra), *said])
     except Refused:
         raise
     except Exception as error:  # whatever a launcher, or the cluster behind it, can do
@@ -198,6 +204,15 @@ def launched(run: Callable[[list[str]], None], argv: Iterable[str], parts: Seque
         last = traceback.format_exception_only(error)[-1].strip()
         if not any(_is_mine(task, call) for part in parts for task in part):
             raise Refused(f"The launcher could not start its jobs: {last}\nThe whole error is in {log}.") from error
+
+
+def _no_more_than(jobs: int, hydra: Any) -> list[str]:
+    """Words by which joblib starts no process that has nothing to do: such a one would outlive a killed command by minutes."""
+    if launcher_of(hydra) != "joblib":
+        return []
+    import joblib
+
+    return [f"hydra.launcher.n_jobs={min(jobs, joblib.effective_n_jobs(hydra.launcher.n_jobs))}"]
 
 
 def new_call() -> str:

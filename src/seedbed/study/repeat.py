@@ -115,7 +115,7 @@ def _trained(
                 launch.here(configs, tasks, call, first)
             else:
                 for one, study in zip(asked, studies, strict=True):
-                    launch.launched(call_hydra, one.words, launch.shares(one.config, hydra, study.tasks()), call)
+                    launch.launched(call_hydra, one.words, launch.shares(one.config, hydra, study.tasks()), call, hydra)
         except launch.Stopped as stop:
             stopped = int(stop.args[0])
             if stopped == 1:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import process, training
+from seedbed.run import training
 from seedbed.run.record import DENIED, FINISHED, FULL, INTERRUPTED, Record
 from seedbed.run.session import Session, Worn
 from seedbed.study.plan import BEGUN, REFUSED, Task, unkept
@@ -74,7 +74,6 @@ def main() -> int:
 
 def work(order: Order) -> int:
     """Train the tasks in turn; returns the exit status."""
-    process.end_with(os.getppid())
     sessions: dict[str, Session] = {}  # configs that differ in the varied stream alone have one
     for task in order.tasks:
         gc.freeze()  # what is there stays: TensorFlow's half a million objects aren't looked through again and again

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import notes, printed
+from seedbed.run import children
 from seedbed.run.process import COMMAND
 from seedbed.tracking import descriptions, views
 from seedbed.tracking.runs import LONGEST_PARAM, METRICS_A_BATCH, allowed
@@ -157,7 +158,7 @@ def _add_page(study: Folder, file: Path) -> None:
             return
     command = [*COMMAND, "report", str(study.path), "--runs", str(study.path.parents[1]), "--out", str(file)]
     with suppress(subprocess.TimeoutExpired):
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PAGE_WITHIN)
+        children.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PAGE_WITHIN)
 
 
 def _show_runs(client: Any, study: Folder, place: tuple[str, str], metrics: list[str], report: Mapping[str, Any]) -> str | None:
