@@ -15,16 +15,17 @@ from seedbed.proof.places import Place, Seen, coarse, fine
 
 X = np.arange(12, dtype="float32").reshape(6, 2)
 Write = Callable[..., Seen]
+TRAINED: dict[str, Any] = {"weights": [["net/first/kernel", "2"]], "optimizer": "o", "generators": "g"}
 TRACE: dict[str, Any] = {
     "fingerprint": "f", "batches": {}, "split": {"train": "s"}, "generators": "g", "layers": {"net/noise": "mine.Noise"},
     "data": {"train": {"kind": "arrays", "examples": 6, "arrays": [["<f4", [6, 2], "h"]]}},
     "weights": [["net/first/kernel", "1"], ["net/second/kernel", "2"]],
     "epochs": [{"epoch": number, "weights": [["net/first/kernel", f"{number}"]], "optimizer": "o", "generators": "g",
                 "logs": {"loss": (0.5).hex()}} for number in range(3)],
-    "predictions": ["p"], "metrics": {"loss": (0.25).hex()},
+    "trained": TRAINED, "predictions": ["p"], "metrics": {"loss": (0.25).hex()},
 }  # fmt: skip
-STEP = ["batch x", "start weights", "output net/first", "output net/noise", "loss ", "backward net/noise", "gradient net/second/kernel",
-        "gradient net/first/kernel", "update net/first/kernel", "state adam/iteration", "logs loss"]  # fmt: skip
+STEP = ["batch x", "start weights", "output net/first", "output net/noise", "loss ", "backward net/noise", "computed net/second/kernel",
+        "computed net/first/kernel", "gradient net/second/kernel", "gradient net/first/kernel", "update net/first/kernel", "state adam/iteration", "logs loss"]  # fmt: skip
 
 
 @pytest.fixture
@@ -86,6 +87,8 @@ def test_batches_of_a_pipeline(written: Write, batches: list[str], words: str) -
         ({"weights": [["net/first/kernel", "1"], ["net/second/kernel", "3"]]}, "weights", "net/second"),
         ({"weights": [["net/first/kernel", "1"]]}, "weights", None),
         ({"generators": "h"}, "generators", None),
+        ({"trained": TRAINED | {"weights": [["net/first/kernel", "7"]]}}, "trained", "net/first"),
+        ({"trained": TRAINED | {"optimizer": "p"}}, "trained", None),
         ({"predictions": ["q"]}, "predictions", None),
         ({"metrics": {"loss": (0.5).hex()}}, "metrics", None),
         ({"epochs": TRACE["epochs"][:2]}, "run", None),
@@ -121,6 +124,19 @@ def rows(*differing: str, step: int = 1, steps: int = 3) -> np.ndarray:
     return np.concatenate([np.zeros((steps, 1), np.int32), table], axis=1)
 
 
+def test_what_is_said_of_gradients(written: Write) -> None:
+    def said(name: str, *differing: str) -> str:
+        place = fine(written(f"{name} a", steps=rows()), written(f"{name} b", steps=rows(*differing)), "epoch 1 train", 2)
+        assert place is not None
+        return place.where
+
+    both = ["gradient net/second/kernel", "gradient net/first/kernel"]
+    computed = said("computed", *both, "computed net/second/kernel", "computed net/first/kernel")
+    assert "as it is computed, as those of 1 other layers" in computed
+    assert "changed between" not in computed
+    assert "as it was computed it agrees: changed between the two" in said("changed", *both)
+
+
 @pytest.mark.parametrize(
     ("differing", "kind", "layer"),
     [
@@ -128,8 +144,15 @@ def rows(*differing: str, step: int = 1, steps: int = 3) -> np.ndarray:
         (["start weights", "loss "], "start", None),
         (["output net/noise", "loss ", "gradient net/first/kernel"], "output", "net/noise"),
         (["backward net/noise", "gradient net/first/kernel"], "backward", "net/noise"),
-        (["gradient net/first/kernel", "update net/first/kernel"], "gradient", "net/first"),
+        (["computed net/first/kernel", "gradient net/first/kernel", "update net/first/kernel"], "gradient", "net/first"),
+        (["gradient net/first/kernel", "update net/first/kernel"], "gradients", "net/first"),
         (["gradient net/second/kernel", "gradient net/first/kernel"], "gradients", None),
+        # a convolution's sums over the batch, with another number of threads: each layer's own
+        (
+            ["computed net/second/kernel", "computed net/first/kernel", "gradient net/second/kernel", "gradient net/first/kernel"],
+            "gradient",
+            "net/second",
+        ),
         (["update net/first/kernel"], "update", "net/first"),
         (["logs loss"], "logs", None),
     ],

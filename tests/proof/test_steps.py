@@ -100,7 +100,9 @@ def test_tracing_changes_no_bit_and_sees_everything(names: tuple[str, ...], tmp_
             inner = "cell" in path or path.startswith("input_layer")
             assert inner or any(point.startswith(f"output {path}") for point in points), (name, path)
         kinds = {point.partition(" ")[0] for point in points}
-        assert {"batch", "start", "output", "loss", "backward", "gradient", "update", "state", "logs"} <= kinds, name
+        assert {"batch", "start", "output", "loss", "backward", "computed", "gradient", "update", "state", "logs"} <= kinds, name
+        for weight in (point.removeprefix("computed ") for point in points if point.startswith("computed ")):
+            assert (steps[:, 1 + points.index(f"computed {weight}")] == steps[:, 1 + points.index(f"gradient {weight}")]).all(), weight
         assert len(np.unique(steps[:, 1 + points.index("batch x")])) == 40, name  # each step has another batch
         assert "after predict.rows" in seen.steps, name
         if "XLA" not in name:

@@ -84,7 +84,8 @@ PLACES = {
     "loss": ("the loss function draws, or keeps something between steps", "a loss that is a function of targets and outputs alone"),
     "backward": ("the layer's backward pass: a custom gradient that draws, an operation without a deterministic gradient",
                  "determinism=strict; no draw in a gradient"),
-    "gradient": ("the gradient of this weight alone: an operation without a deterministic gradient", "determinism=strict"),
+    "gradient": ("the layer's gradient of its weights: a sum over the batch that another number of threads splits otherwise, or an "
+                 "operation without a deterministic gradient", "determinism=strict"),
     "gradients": ("a train_step of your own, or gradient noise or clipping, that changes gradients before they are applied",
                   "draw with keras.random and a SeedGenerator that the model holds"),
     "update": ("the optimizer draws, or counts something that is no variable", "keep an optimizer's state in its variables"),
@@ -92,6 +93,8 @@ PLACES = {
     "logs": ("a metric that keeps something between epochs, or draws", "reset_state() that sets all of it back"),
     "metrics": ("the held-out part is read in another way, or a metric draws", "give held-out data as arrays; no randomness at inference"),
     "predictions": ("randomness at inference", "draw only if `training` is true"),
+    "trained": ("a callback's on_train_end changes the model when the last epoch is over: weights that it has kept, a draw of its own",
+                "set them from what the epochs left; draw from np.random.default_rng(seed)"),
     "epoch": ("something outside of the steps: a callback at the end of the epoch", "draw in the callback from np.random.default_rng((seed, epoch))"),
     "run": ("one execution stops earlier: a budget of time, early stopping on a value that differs", "stop by epochs, not by seconds"),
 }  # fmt: skip
@@ -132,7 +135,7 @@ def usual(
     if "." in layer and place.kind in ("output", "input", "backward", "gradient", "weights", "state"):
         found.append(Cause(f"the layer's own code ({layer}): a generator without a seed, Python code in the graph, state outside of variables",
                            "draw from keras.random.SeedGenerator() in the layer"))  # fmt: skip
-    elif place.kind == "output":
+    elif place.kind in ("output", "backward", "gradient"):
         found += [Cause(*words) for beginning, words in LAYERS.items() if layer.startswith(beginning)]
     if place.kind in PLACES:
         found.append(Cause(*PLACES[place.kind]))

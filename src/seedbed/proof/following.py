@@ -11,6 +11,15 @@ import keras
 from seedbed.run import checkpoint, digest, recorder
 
 
+def state(model: Any) -> dict[str, Any]:
+    """Return the hashes of a model's state: each weight by its path, the optimizer's variables, the seed generators."""
+    return {
+        "weights": [[weight.path, digest.arrays([weight])[:16]] for weight in model.weights],
+        "optimizer": digest.arrays(checkpoint.optimizer_variables(model))[:16],
+        "generators": digest.arrays(digest.generators(model))[:16],
+    }
+
+
 class Follower(keras.callbacks.Callback):
     def __init__(self, trace: Any, model: Any, engine: Any) -> None:
         super().__init__()
@@ -25,10 +34,7 @@ class Follower(keras.callbacks.Callback):
         model = self.watched
         earlier = [row for row in self.trace.found["epochs"] if row["epoch"] < epoch]
         self.trace.found["epochs"] = [*earlier, {
-            "epoch": epoch,
-            "weights": [[weight.path, digest.arrays([weight])[:16]] for weight in model.weights],
-            "optimizer": digest.arrays(checkpoint.optimizer_variables(model))[:16],
-            "generators": digest.arrays(digest.generators(model))[:16],
+            "epoch": epoch, **state(model),
             "logs": {name: float(value).hex() for name, value in recorder.flat_logs(logs or {}).items()},
         }]  # fmt: skip
         if self.trace.halt == epoch + 1:

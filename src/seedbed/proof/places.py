@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,8 @@ from seedbed.proof.apart import apart
 
 @dataclass(frozen=True)
 class Place:
-    """kind: run, data, split, weights, generators, epoch, batch, start, input, output, loss, backward, gradient, gradients, update,
-    state, logs, metrics or predictions. where: for people. epoch and step count from 1. size: how far the values are apart, if
+    """kind: run, data, split, weights, generators, epoch, trained, batch, start, input, output, loss, backward, gradient, gradients,
+    update, state, logs, metrics or predictions. where: for people. epoch and step count from 1. size: how far the values are apart, if
     that is known."""
 
     kind: str
@@ -83,7 +83,7 @@ def process(a: Seen, b: Seen) -> dict[str, tuple[Any, Any]]:
 
 def coarse(a: Seen, b: Seen) -> Place | None:
     """The first difference that the traces of two executions show without looking into steps."""
-    return _data(a, b) or _split(a, b) or _weights(a, b) or _epochs(a, b) or _end(a, b)
+    return _data(a, b) or _split(a, b) or _weights(a, b) or _epochs(a, b) or _trained(a, b) or _end(a, b)
 
 
 def _data(a: Seen, b: Seen) -> Place | None:
@@ -161,12 +161,10 @@ def _epochs(a: Seen, b: Seen) -> Place | None:
         if first == second:
             continue
         epoch = first["epoch"] + 1
-        for (path, mine), (_, other) in zip(first["weights"], second["weights"], strict=False):
-            if mine != other:
-                return Place("epoch", f"epoch {epoch}: {path} at its end", epoch=epoch, layer=_layer(path), tensor=path)
-        for name in ("optimizer", "generators"):
-            if first[name] != second[name]:
-                return Place("epoch", f"epoch {epoch}: the state of the {name} at its end", epoch=epoch, tensor=name)
+        if other := _other_state(first, second):
+            path = None if other in STATES.values() else other
+            place = Place("epoch", f"epoch {epoch}: {other} at its end", epoch=epoch, tensor=path or other.split()[-1])
+            return replace(place, layer=_layer(path)) if path else place
         for name in first["logs"]:
             if first["logs"][name] != second["logs"].get(name):
                 size = _floats(first["logs"][name], second["logs"].get(name))
@@ -175,6 +173,27 @@ def _epochs(a: Seen, b: Seen) -> Place | None:
         least, most = sorted((len(ours), len(theirs)))
         return Place("run", f"after epoch {least}: one execution ends there, the other goes on to epoch {most}", epoch=least)
     return None
+
+
+STATES = {"optimizer": "the state of the optimizer", "generators": "the state of the generators"}
+
+
+def _other_state(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """What of a model's state differs: a weight's path, or one of STATES."""
+    for (path, mine), (_, other) in zip(first["weights"], second["weights"], strict=False):
+        if mine != other:
+            return str(path)
+    return next((words for name, words in STATES.items() if first[name] != second[name]), None)
+
+
+def _trained(a: Seen, b: Seen) -> Place | None:
+    """What was changed after the last epoch, and before anything is evaluated."""
+    first, second = a.trace.get("trained"), b.trace.get("trained")
+    if first is None or second is None or (other := _other_state(first, second)) is None:
+        return None
+    path = None if other in STATES.values() else other
+    where = f"after the last step and before evaluation: {other}, equal at the end of the last epoch"
+    return Place("trained", where, layer=_layer(path) if path else None, tensor=path or other.split()[-1])
 
 
 def _end(a: Seen, b: Seen) -> Place | None:
@@ -212,7 +231,7 @@ def fine(a: Seen, b: Seen, table: str, epoch: int | None) -> Place | None:
             if name in known and known[name] != ours[step, 1 + number]:
                 place = _point(a, b, name, epoch, step, phase)
                 later = {other for i, other in enumerate(columns) if other in known and known[other] != ours[step, 1 + i]}
-                return _of_all_gradients(place, later) if place.kind == "gradient" else place
+                return _of_gradients(place, later, set(columns)) if place.kind in ("computed", "gradient") else place
     if len(ours) != len(theirs):
         least = min(len(ours), len(theirs))
         return Place("run", f"{_when(epoch, least, phase)}: {len(ours)} and {len(theirs)} steps in the epoch", epoch=epoch, step=least)
@@ -226,7 +245,8 @@ KIND_WORDS: dict[str, Callable[[str, str], str]] = {
     "output": lambda name, what: f"the output of {what} {name}",
     "loss": lambda name, what: "the loss",
     "backward": lambda name, what: f"what {what} {name} hands back (its backward pass)",
-    "gradient": lambda name, what: f"the gradient of {name}",
+    "computed": lambda name, what: f"the gradient of {name}, as it is computed",
+    "gradient": lambda name, what: f"the gradient of {name}, when it is applied",
     "update": lambda name, what: f"{name} after the optimizer's update, with an equal gradient",
     "state": lambda name, what: f"{name} after the step",
     "logs": lambda name, what: f"what the step says of {name}",
@@ -237,7 +257,9 @@ def _point(a: Seen, b: Seen, name: str, epoch: int | None, step: int, phase: str
     kind, _, rest = name.partition(" ")
     plain = rest.split(" [")[0].split(" #")[0]
     layers = a.trace.get("layers", {})
-    layer = plain if kind in ("input", "output", "backward") else _layer(plain) if kind in ("gradient", "update", "state") else None
+    layer = (
+        plain if kind in ("input", "output", "backward") else _layer(plain) if kind in ("computed", "gradient", "update", "state") else None
+    )
     what = f"the layer ({layers[plain]})" if plain in layers else "the operation"
     values = [seen.values(phase, step).get(name) for seen in (a, b)]
     size = None
@@ -248,13 +270,23 @@ def _point(a: Seen, b: Seen, name: str, epoch: int | None, step: int, phase: str
     return Place(kind, where, epoch=epoch, step=step + 1, layer=layer, tensor=rest or kind, size=size)
 
 
-def _of_all_gradients(place: Place, differing: set[str]) -> Place:
-    """Gradients of several layers differ at once and no backward pass does: they were changed on the way to the optimizer."""
-    layers = {_layer(name.removeprefix("gradient ")) for name in differing if name.startswith("gradient ")}
+def _of_gradients(place: Place, differing: set[str], points: set[str]) -> Place:
+    """Say of a gradient whether it is computed otherwise or changed on the way to the optimizer, and of how many layers.
+
+    Every gradient that a tape computes is a point (`computed`), and so is what the optimizer gets (`gradient`). Where only the
+    second one differs, something between them has changed it. A layer's gradients of its weights are sums of their own: they can
+    differ though all that the layers hand back to one another agrees.
+    """
+    layers = {_layer(name.partition(" ")[2]) for name in differing if name.startswith(f"{place.kind} ")}
+    others = f", as those of {len(layers) - 1} other layers" if len(layers) > 1 else ""
+    if place.kind == "computed":
+        return replace(place, kind="gradient", where=f"{place.where}{others}; what the layers hand back to one another agrees")
+    if f"computed {place.tensor}" in points:
+        where = f"{place.where}{others}; as it was computed it agrees: changed between the two"
+        return replace(place, kind="gradients", where=where, layer=place.layer if len(layers) < 2 else None)
     if len(layers) < 2:
         return place
-    where = place.where + f", as those of {len(layers) - 1} other layers; the backward passes agree: changed between them and the optimizer"
-    return replace(place, kind="gradients", where=where, layer=None)
+    return replace(place, kind="gradients", where=f"{place.where}{others}; no backward pass that was seen differs", layer=None)
 
 
 def _when(epoch: int | None, step: int, phase: str) -> str:

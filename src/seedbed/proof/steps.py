@@ -72,6 +72,7 @@ class Steps:
         for optimizer in checkpoint.optimizers(self.model):
             optimizer.apply = functools.partial(self._apply, optimizer, optimizer.apply)
         _wrap_layers(self)
+        _wrap_tapes(self)
         engine.made.clear()
         if self.model.train_function is not None:
             self.model.make_train_function(force=True)
@@ -125,6 +126,16 @@ class Steps:
         done = apply(grads, trainable_variables)
         self.point("update", {variable.path: variable for variable in variables})
         return done
+
+    def computed(self, sources: Any, gradients: Any) -> None:
+        """What a tape has computed, of the model's weights."""
+        if self.active is None:
+            return
+        paths = {id(one): weight.path for weight in self.model.trainable_variables for one in (weight, weight.value)}
+        pairs = zip(_flat(sources), _flat(gradients), strict=False)
+        for source, gradient in reversed(list(pairs)):  # the layer next to the loss first
+            if id(source) in paths and gradient is not None:
+                self.point("computed", {paths[id(source)]: gradient})
 
     def called(self, layer: Any, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """A layer's (or operation's) call, with its input and its output as points."""
@@ -259,6 +270,29 @@ def _wrap_layers(steps: Steps) -> None:
             return _INSTALLED[0].called(self, _call, *arguments, **named)
 
         kind.__call__ = functools.wraps(call)(seen)
+
+
+def _wrap_tapes(steps: Steps) -> None:
+    """Have the gradients that tapes compute seen, once a process."""
+    compute = tf.GradientTape.gradient
+    if hasattr(compute, "__wrapped__"):
+        return
+
+    @tf.autograph.experimental.do_not_convert
+    @functools.wraps(compute)
+    def gradient(self: Any, target: Any, sources: Any, *arguments: Any, **named: Any) -> Any:
+        found = compute(self, target, sources, *arguments, **named)
+        _INSTALLED[0].computed(sources, found)
+        return found
+
+    tf.GradientTape.gradient = gradient
+
+
+def _flat(value: Any) -> list[Any]:
+    """The leaves of nested lists and dicts; a variable, a sparse gradient and None are leaves."""
+    if isinstance(value, dict):
+        return [leaf for key in sorted(value) for leaf in _flat(value[key])]
+    return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list | tuple) else [value]
 
 
 def _structure(data: Any) -> dict[str, Any]:

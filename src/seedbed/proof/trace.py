@@ -103,7 +103,10 @@ class Trace(Watch):
         return [(following.EachBatch if model.jit_compile else following.Follower)(self, model, engine)]
 
     def fitted(self, model: Any, history: Sequence[Mapping[str, float]]) -> None:
+        from seedbed.proof import following
+
         self.draws.phase = "evaluation"
+        self.found["trained"] = following.state(model)
 
     def evaluated(self, metrics: Mapping[str, float], predictions: Any) -> None:
         self.found["metrics"] = {name: float(value).hex() for name, value in metrics.items()}
