@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -55,6 +56,10 @@ def strict_process() -> None:
     determinism.apply({**level, "environment": STRICT})
 
 
+# The commands that a fork will do for; `verify`, `replay` and `diagnose` are about fresh processes.
+FORKED = ("train", "repeat", "variance", "compare", "diff", "report", "sync", "audit")
+
+
 class Done:
     """A finished `seedbed` process: its exit status, what it printed, and the JSON object if it printed one."""
 
@@ -67,16 +72,32 @@ class Done:
         return json.loads(self.out.strip().splitlines()[-1])
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[forked.Parent]:
+    """Where `seedbed` has its processes from: see `forked`."""
+    parent = forked.Parent(OUTSIDE | STRICT | QUIET)
+    yield parent
+    parent.end()
+
+
 @pytest.fixture
-def seedbed(tmp_path: Path) -> Callable[..., Done]:
-    """`seedbed("train", "seeds.master=2", env=…, cwd=…)` in a fresh process, with records of its own and no tracking."""
+def seedbed(tmp_path: Path, forks: forked.Parent, request: pytest.FixtureRequest) -> Callable[..., Done]:
+    """`seedbed("train", "seeds.master=2", env=…, cwd=…)` in a process of its own, with records of its own and no tracking.
+
+    start: from a new interpreter, where a fork of one that has imported everything won't do; so for all calls of a test that is
+    marked `fresh`.
+    """
+    fresh = request.node.get_closest_marker("fresh") is not None
 
     def call(
-        *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, runs: Path | None = None, timeout: float = 300
-    ) -> Done:
+        *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, runs: Path | None = None, timeout: float = 300,
+        start: bool = False,
+    ) -> Done:  # fmt: skip
         extra = [f"runs='{runs or tmp_path / 'runs'}'"] if words[0] in ("train", "repeat", "variance", "compare") else []
         if words[0] in ("train", "repeat", "variance", "compare") and not any(word.startswith("tracking") for word in words):
             extra.append("tracking=none")
+        if not (start or fresh) and words[0] in FORKED and forks.can(env or {}):
+            return Done(forks.run([*words, *extra], OUTSIDE | STRICT | (env or {}), cwd or tmp_path, timeout))
         command = [sys.executable, "-m", "seedbed", *words, *extra]
         done = subprocess.run(command, env={**OUTSIDE, **(env or {})}, cwd=cwd or tmp_path, capture_output=True, text=True, timeout=timeout)
         return Done(done)

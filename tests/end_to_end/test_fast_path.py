@@ -307,7 +307,7 @@ def test_a_study_of_foreign_code_has_the_digests_of_fresh_processes(
     env = {"PYTHONPATH": str(folder)}
     study = seedbed("repeat", *words[name], "study.n=3", "--json", env=env, runs=tmp_path / "study")
     assert study.status == 0, study.err
-    alone = seedbed("train", *words[name], "seeds.master=3", "--json", env=env, runs=tmp_path / "alone")
+    alone = seedbed("train", *words[name], "seeds.master=3", "--json", env=env, runs=tmp_path / "alone", start=True)
     assert alone.json["digests"]["run"] == study.json["digests"]["3"], study.json
     assert len(set(study.json["digests"].values())) == 3
 

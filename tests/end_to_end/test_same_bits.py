@@ -15,6 +15,8 @@ import pytest
 from conftest import OUTSIDE, data_config
 from end_to_end.driver import MODELS, trained
 
+pytestmark = pytest.mark.fresh  # what is promised is promised of fresh processes
+
 INPUTS = ["arrays", "tf_data", "py_dataset"]
 JOBS = {
     f"{model} {kind}": ["data=digits", "training.epochs=1", *words, f"data.input={kind}"]

@@ -43,7 +43,7 @@ def test_a_study_says_what_it_found_and_finds_it_again(seedbed: Callable[..., An
     assert (more.json["trained"], more.json["finished"], more.json["path"]) == (2, 8, str(folder))
     some = seedbed("repeat", "study.seeds=[7,3]", "training.epochs=20", "--json")
     assert (some.json["trained"], some.json["seeds"]) == (0, [7, 3])
-    alone = seedbed("train", "seeds.master=5", "training.epochs=20", "--json").json
+    alone = seedbed("train", "seeds.master=5", "training.epochs=20", "--json", start=True).json
     assert alone["reused"] is True  # a run of a study is a run like any other
     assert alone["digests"]["run"] == more.json["digests"]["5"]
 
@@ -103,7 +103,7 @@ def test_a_failed_seed_neither_stops_nor_poisons_the_study(
     (tmp_path / "mended").touch()
     mended = seedbed("repeat", *train, "study.n=4", "--json", env=env)
     assert (mended.status, mended.json["trained"], mended.json["finished"]) == (0, 1, 4), mended.err
-    alone = seedbed("train", *train, "seeds.master=4", "--json", env=env, runs=tmp_path / "alone")
+    alone = seedbed("train", *train, "seeds.master=4", "--json", env=env, runs=tmp_path / "alone", start=True)
     assert mended.json["digests"]["4"] == alone.json["digests"]["run"]  # the failure before it has not changed it
 
 
