@@ -22,8 +22,13 @@ NOISE = re.compile(
 )
 
 
-# Contexts to import TensorFlow in; `seedbed.run.data` has one while a data function runs.
-AROUND: list[Callable[[], AbstractContextManager[None]]] = []
+# Contexts to import TensorFlow and Keras in, made with the name of the one that is imported, and what to call when one of them has
+# been; `seedbed.run.data` has some while a data function runs.
+AROUND: list[Callable[[str], AbstractContextManager[None]]] = []
+AFTER: list[Callable[[], None]] = []
+
+# Those of the two whose import is under way: each imports the other.
+_IMPORTING: set[str] = set()
 
 
 # What Keras 3.15 imports for a function or two: pyplot, and scikit-learn by way of its wrappers. They are loaded when they are
@@ -41,7 +46,7 @@ WITHOUT_JAX = frozenset({"tensorflow.lite.python.util", "keras.src.callbacks.orb
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds `tensorflow` as usual, and wraps the loader that was found; has what is in LATER loaded later."""
+    """Finds `tensorflow` and `keras` as usual, and wraps the loaders that were found; has what is in LATER loaded later."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         if name == "jax" and _asked_by(WITHOUT_JAX):
@@ -51,21 +56,33 @@ class _Finder(importlib.abc.MetaPathFinder):
             if spec is not None and spec.loader is not None:
                 spec.loader = importlib.util.LazyLoader(spec.loader)
             return spec
-        if name != "tensorflow" or name in sys.modules:
+        if name not in ("tensorflow", "keras") or name in sys.modules:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def quietly(module: ModuleType) -> None:
-                with ExitStack() as stack:
-                    for context in AROUND:
-                        stack.enter_context(context())
-                    with _without_noise():
+                _IMPORTING.add(name)
+                try:
+                    with ExitStack() as stack:
+                        for context in AROUND:
+                            stack.enter_context(context(name))
+                        if name == "tensorflow":
+                            stack.enter_context(_without_noise())
                         execute(module)
+                finally:
+                    _IMPORTING.discard(name)
+                for call in list(AFTER):
+                    call()
 
             spec.loader.exec_module = quietly  # type: ignore[method-assign]
         return spec
+
+
+def is_importing(name: str) -> bool:
+    """Whether the import of `tensorflow` or `keras` is under way."""
+    return name in _IMPORTING
 
 
 def _asked_by(modules: frozenset[str]) -> bool:

@@ -100,3 +100,56 @@ def test_the_levels_variables_are_known_to_decide_bits() -> None:
     assert set(level.environment) <= set(process.deciding("tensorflow"))
     for name, variables in level.backends.items():
         assert set(variables) <= set(process.deciding(name))
+
+
+ODD = """
+import keras, numpy as np, tensorflow as tf
+
+OPERATIONS = {
+    "timestamp": lambda: tf.timestamp(),
+    "state": lambda: tf.random.Generator.from_non_deterministic_state(),
+    "generator": lambda: tf.random.get_global_generator(),
+    "pool": lambda: tf.nn.fractional_max_pool(tf.ones((1, 8, 8, 1)), [1, 1.4, 1.4, 1]),
+    "box": lambda: tf.image.sample_distorted_bounding_box([8, 8, 3], tf.zeros((1, 1, 4))),
+}
+
+def data(place, name):
+    if place == "data":
+        OPERATIONS[name]()
+    x = np.ones((4, 1), "float32")
+    return x, x
+
+class Odd(keras.layers.Layer):
+    def __init__(self, name):
+        super().__init__()
+        self.operation = OPERATIONS[name]
+    def call(self, x):
+        return x + tf.cast(self.operation(), x.dtype)
+
+def model(spec, place, name):
+    if place == "build":
+        OPERATIONS[name]()
+    inputs = keras.Input(spec.inputs)
+    x = keras.layers.Dense(1)(inputs)
+    return keras.Model(inputs, Odd(name)(x) if place == "step" else x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [*(("data", name) for name in ("timestamp", "state", "generator", "pool", "box")), ("build", "state"), ("step", "timestamp")],
+)
+def test_an_operation_without_a_deterministic_form_is_refused_wherever_it_stands(
+    config: Callable[..., Any], plugin: Callable[..., Path], place: str, name: str
+) -> None:
+    plugin("odd", ODD)
+    said = config("~model", f"+model={{_target_: odd.model, place: {place}, name: {name}}}", "training.epochs=1")
+    said.data.source = {"_target_": "odd.data", "place": place, "name": name}
+    said.training.loss = "mean_squared_error"
+    with pytest.raises(Refused, match=r"determinism=strict can't be kept by an operation(.|\n)*determinism=seeded"):
+        training.run(said)
+
+
+def test_an_exception_of_the_users_own_keeps_its_traceback(config: Callable[..., Any]) -> None:
+    assert determinism.cannot_keep(ValueError("this model is not deterministic"), config()) is None
+    assert determinism.cannot_keep(RuntimeError('"f" cannot be called when determinism is enabled.'), config("determinism=seeded")) is None

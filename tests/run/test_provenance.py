@@ -11,7 +11,7 @@ import pytest
 import worktree
 
 import seedbed
-from seedbed.run import provenance
+from seedbed.run import provenance, training
 
 LEVEL: dict[str, Any] = {"environment": {"KERAS_BACKEND": "tensorflow"}, "threads": {"intra_op": 1, "inter_op": 1}}
 
@@ -48,6 +48,11 @@ def test_code_follows_imports_wherever_they_stand(plugin: Callable[..., Path]) -
     found = provenance.code(["outer.f"])
     mine = {name for name in found if not name.startswith("seedbed")}
     assert mine == {"outer", "package", "package.inner", "package.sibling"}
+
+
+def test_the_module_that_trains_a_worker_counts_where_there_are_workers(config: Callable[..., Any]) -> None:
+    assert "seedbed.run.worker" in training.code_of(config("strategy=multi_worker"))
+    assert "seedbed.run.worker" not in training.code_of(config("strategy=mirrored"))
 
 
 def test_installed_packages_are_covered_by_their_versions() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,14 @@ class Examples:
     augment: (x, y, seed) -> (x, y) for training alone; seed is an int32 tensor of shape (2,) for stateless random
         operations, another one for each example in each epoch.
     files: what `load` reads, for the fingerprint.
+    seed: of TensorFlow's operations in `load` that have no seed; set from the stream `augment`, not by a data function.
     """
 
     items: Any
     load: Callable[..., Any]
     augment: Callable[..., Any] | None = None
     files: Sequence[str | Path] = ()
+    seed: int | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(flat(self.items)[0])
@@ -123,42 +125,70 @@ def is_ready_made(part: Any) -> bool:
 
 
 @contextmanager
-def at_level(ready: Callable[[], None]) -> Iterator[None]:
+def at_level(ready: Callable[[], None], keras_ready: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Let code of the user's import TensorFlow, whenever it does (it costs seconds, so that is left to it): `ready` is called as soon
-    as TensorFlow is there, before its first operation. What the import draws from the global generators doesn't count."""
+    as TensorFlow is there, before its first operation, and `keras_ready` once when Keras is there, too. What the imports draw from
+    the global generators doesn't count."""
+    waiting = [keras_ready]
+
+    def whole() -> None:
+        # either one may be imported first, and imports the other meanwhile
+        if "keras" in sys.modules and not any(quiet.is_importing(name) for name in ("tensorflow", "keras")) and waiting:
+            waiting.pop()()
 
     @contextmanager
-    def importing() -> Iterator[None]:
+    def importing(name: str) -> Iterator[None]:
         before = streams.generator_states()  # rich, which Keras imports, draws from Python's
         yield
         streams.put_generator_states(before)
-        ready()
+        if name == "tensorflow":
+            ready()
 
     if "tensorflow" in sys.modules:
         ready()
+    whole()
     quiet.install()
     quiet.AROUND.append(importing)
+    quiet.AFTER.append(whole)
     try:
         yield
     finally:
         quiet.AROUND.remove(importing)
+        quiet.AFTER.remove(whole)
 
 
 def load(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callable[[], None]) -> DataSet:
     """What the data function returns, as a DataSet of checked parts; the same for the same seeds.
 
-    `call` runs with Python's, NumPy's and TensorFlow's global generators seeded (streams `python`, `numpy`, and a child
-    of `shuffle` and `augment`).
+    `call` runs with every global generator seeded: Python's and NumPy's from the streams of their names, TensorFlow's and
+    Keras's from `augment`, and the shuffles of a `tf.data` pipeline that have no seed from `shuffle`.
     """
+    word = streams.words(seeds["augment"], streams.TENSORFLOW)[0]
+    with ExitStack() as stack:
 
-    def ready() -> None:
-        apply_level()
-        sys.modules["tensorflow"].random.set_seed(streams.words(seeds["shuffle"], seeds["augment"])[0])
+        def ready() -> None:
+            apply_level()
+            sys.modules["tensorflow"].random.set_seed(word)
+            from seedbed.run import drawing
 
-    with at_level(ready), streams.global_generators(seeds["python"], seeds["numpy"]):
-        before = streams.state_hash()
-        found = _as_data_set(call())
-        return replace(found, drawn=streams.state_hash() != before)
+            stack.enter_context(drawing.shuffles(seeds["shuffle"]))
+
+        def keras_ready() -> None:
+            from seedbed.run import drawing
+
+            stack.callback(drawing.begin_keras(streams.words(seeds["augment"], streams.KERAS)[0]))
+
+        with at_level(ready, keras_ready), streams.global_generators(seeds["python"], seeds["numpy"]):
+            before = streams.state_hash()
+            found = _as_data_set(call())
+            drawn = streams.state_hash() != before
+    return replace(found, drawn=drawn)
+
+
+def seeded(data: DataSet, augment: int) -> DataSet:
+    """`data` with each `Examples` seeded from the stream `augment`; a study's runs share the data, and not the seeds."""
+    word = streams.words(augment, streams.TENSORFLOW)[0]
+    return replace(data, **{name: replace(part, seed=word) for name, part in data.parts().items() if isinstance(part, Examples)})
 
 
 def _as_data_set(result: Any) -> DataSet:

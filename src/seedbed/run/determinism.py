@@ -43,6 +43,9 @@ STATEFUL_RANDOM = frozenset({
     "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal",
 })  # fmt: skip
 
+# What TensorFlow's own Python code says of an operation that op determinism rules out (seen in 2.21).
+REFUSED_BY_TENSORFLOW = ("determinism is enabled", "deterministic implementation")
+
 # Python code inside a graph: its state is out of sight.
 PYTHON_INSIDE = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
 
@@ -166,6 +169,27 @@ def apply_to_keras() -> None:
 
     for setting, value in KERAS.items():
         getattr(keras.config, f"set_{setting}")(value)
+
+
+def cannot_keep(error: BaseException, config: DictConfig) -> str | None:
+    """Return the message for an operation that has no deterministic form at this level; None for any other exception.
+
+    TensorFlow says so by several classes: UnimplementedError of a kernel, FailedPreconditionError (`tf.timestamp`), RuntimeError
+    (`Generator.from_non_deterministic_state`) and ValueError (an image operation without a seed). What they have in common is
+    the text.
+    """
+    if not config.determinism.op_determinism:
+        return None
+    words = " ".join(str(error).split())
+    by_kernel = type(error).__module__.startswith("tensorflow.") and "determinis" in words.lower() and "Traceback" not in words
+    if not (by_kernel or any(phrase in words for phrase in REFUSED_BY_TENSORFLOW) or backend.lacks_determinism(error)):
+        return None
+    message = str(getattr(error, "message", None) or error).strip()
+    without_xla = "training.jit_compile=false (XLA has fewer deterministic operations), " if config.training.jit_compile else ""
+    return (
+        f"determinism={config.determinism.level} can't be kept by an operation of this model or its data:\n  {message}\n"
+        f"Use another operation, {without_xla}or a weaker level: determinism=seeded."
+    )
 
 
 def _op_determinism() -> bool:

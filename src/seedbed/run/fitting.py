@@ -74,24 +74,13 @@ def train(
             found.fail(traceback.format_exc())
             raise
         found.fail(broken, status=record.INTERRUPTED)
-    except tf.errors.UnimplementedError as error:
-        if "determinis" not in str(error).lower():
-            found.fail(traceback.format_exc())
-            raise
-        found.fail(str(error))
-        raise Refused(_no_deterministic(error.message, config)) from error
-    except tf.errors.InvalidArgumentError as error:
+    except Exception as error:
+        if refused := determinism.cannot_keep(error, config):
+            found.fail(str(error))
+            raise Refused(refused) from error
         found.fail(traceback.format_exc())
-        if broken := inputs.broken_example(data):
+        if isinstance(error, tf.errors.InvalidArgumentError) and (broken := inputs.broken_example(data)):
             raise Refused(broken) from error
-        raise
-    except RuntimeError as error:
-        found.fail(traceback.format_exc())
-        if "seed to be set when determinism" not in str(error) and not backend.lacks_determinism(error):
-            raise
-        raise Refused(_no_deterministic(str(error), config)) from error
-    except Exception:
-        found.fail(traceback.format_exc())
         raise
     finally:
         keras.config.set_dtype_policy(policy)
@@ -286,11 +275,3 @@ def _of_the_disk(error: OSError | tf.errors.ResourceExhaustedError) -> OSError |
         return error
     found = re.search(rf"(\S+); {os.strerror(errno.ENOSPC)}", str(error))
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), found[1]) if found else None
-
-
-def _no_deterministic(message: str, config: DictConfig) -> str:
-    without_xla = "training.jit_compile=false (XLA has fewer deterministic operations), " if config.training.jit_compile else ""
-    return (
-        f"determinism={config.determinism.level} can't be kept by an operation of this model or its data:\n  {message.strip()}\n"
-        f"Use another operation, {without_xla}or a weaker level: determinism=seeded."
-    )

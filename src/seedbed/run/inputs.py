@@ -145,7 +145,12 @@ def _held_out(part: Any, batch_size: int | None, steps: int | None) -> tf.data.D
         return _sliced(tf.range(examples, dtype=tf.int64), examples, batch_size or examples).map(_batch_of(part))
     if not isinstance(part, Examples):
         return part
-    dataset = tf.data.Dataset.from_tensor_slices(part.items).map(part.load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def make(*item: Any) -> Any:
+        _draw_from(part.seed)
+        return part.load(*item)
+
+    dataset = tf.data.Dataset.from_tensor_slices(part.items).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size or len(part)).prefetch(tf.data.AUTOTUNE)
 
 
@@ -259,6 +264,8 @@ def _one_by_one(part: Any, epoch: tf.Tensor, order: tf.Tensor, seeds: Mapping[st
     base = tf.constant(np.array(streams.words(seeds["augment"], count=2), np.uint32).view(np.int32))
 
     def make(index: tf.Tensor) -> Any:
+        if load is not None:
+            _draw_from(part.seed)
         item = item_of(index)
         example = as_fit(item) if load is None else load(*item) if isinstance(item, tuple) else load(item)
         if augment is None:
@@ -270,6 +277,13 @@ def _one_by_one(part: Any, epoch: tf.Tensor, order: tf.Tensor, seeds: Mapping[st
     made = tf.data.Dataset.from_tensor_slices(order).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     # a known size changes bits: known where all batches have it, as for arrays
     return made.batch(batch, drop_remainder=order.shape[0] % batch == 0)
+
+
+def _draw_from(seed: int | None) -> None:
+    """Seed the operations that are added to the graph of an example's function from here on and have no seed of their own; by
+    themselves they take the one that the model's noise begins with."""
+    if seed is not None:
+        tf.compat.v1.get_default_graph().seed = seed
 
 
 def _accepts(kind: str, natural: str, part: Any) -> None:

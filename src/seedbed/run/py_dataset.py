@@ -10,15 +10,13 @@ import types
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
-from tensorflow.python.eager import context
 
-from seedbed.run import backend, children
+from seedbed.run import backend, children, drawing
 from seedbed.run import seeds as streams
 
 # A longer container is data, not a holder of generators.
@@ -31,9 +29,10 @@ _TURN = threading.RLock()
 class Governed:
     """A user's PyDataset with its order and its randomness governed by streams, the same in any number of workers.
 
-    Batch i of an epoch is the user's batch permutation(shuffle, epoch)[i]. While it is made, Python's and NumPy's global
+    Batch i of an epoch is the user's batch permutation(shuffle, epoch)[i]. While it is made, Python's, NumPy's and Keras's global
     generators and every generator that the data set holds are children of (augment, epoch, batch): which worker makes it,
-    and what that worker made before, doesn't matter. (Seeding the workers is not enough: FACTS 2.)
+    and what that worker made before, doesn't matter. (Seeding the workers is not enough: FACTS 2.) While a hook runs, they are
+    children of (augment, HOOKS, epoch, hook). TensorFlow's seeds for operations that have none are children of the same kind.
 
     Worker processes are forked for each epoch, by us: Keras's own pool (3.15) can hang when the process ends. Threads are
     not used: they would take turns at the global generators anyway.
@@ -44,16 +43,17 @@ class Governed:
         self.num_batches: int | None = inner.num_batches
         self.epoch = -1
         self.hidden: str | None = None  # what it keeps that a resumed run couldn't bring back
+        self.made_before = True  # training has not begun: what is made is looked at
 
     def __getitem__(self, batch: int) -> Any:
         """The user's batch of that number, in the current epoch."""
-        before = _tensorflow_state(), _outline(self.inner)
-        with _generators(self.inner, self.seeds["augment"], max(self.epoch, 0), batch):
+        before = _outline(self.inner)
+        with self._generators(max(self.epoch, 0), batch) as tensorflow:
             made = self.inner[batch]
-        if before[0] != _tensorflow_state():  # can't be set for each batch in any decent time
+        if tensorflow.drew:  # can't be set for each batch in any decent time
             self.hidden = "TensorFlow's own random operations in the PyDataset"
         after = _outline(self.inner)
-        if changed := [name for name, was in before[1].items() if was[0] is not None and not _same(was, after.get(name))]:
+        if changed := [name for name, was in before.items() if was[0] is not None and not _same(was, after.get(name))]:
             self.hidden = f"attributes that {type(self.inner).__name__} changes while it makes a batch: {', '.join(changed)}"
         if used_up := [name for name, value in vars(self.inner).items() if hasattr(value, "__next__")]:
             self.hidden = f"an iterator that {type(self.inner).__name__} holds, and uses up: {', '.join(used_up)}"
@@ -61,6 +61,7 @@ class Governed:
 
     def epochs(self, wanted: range, count: int) -> Iterator[Any]:
         """`count` batches for each of the `wanted` epochs; the hooks of epochs that a resumed run missed are made up for."""
+        self.made_before = False
         self._hook("on_epoch_end")  # as Keras does before the first epoch
         for self.epoch in range(wanted.stop):
             self._hook("on_epoch_begin")
@@ -90,8 +91,20 @@ class Governed:
     def _hook(self, name: str) -> None:
         if not self.hooks:
             return
-        with _generators(self.inner, self.seeds["shuffle"], self.epoch + 1, {"on_epoch_begin": 0, "on_epoch_end": 1}[name]):
+        with self._generators(streams.HOOKS, self.epoch + 1, {"on_epoch_begin": 0, "on_epoch_end": 1}[name]):
             getattr(self.inner, name)()
+
+    @contextmanager
+    def _generators(self, *place: int) -> Iterator[drawing.Generator]:
+        """The global generators, and those that the data set holds, as children of `augment` at `place`; yields TensorFlow's.
+
+        Not the same for a batch that is made to be looked at: TensorFlow's kernels would go on from there when it is trained with.
+        """
+        seed = self.seeds["augment"]
+        tensorflow = drawing.Generator(streams.words(seed, streams.TENSORFLOW, int(self.made_before), *place)[0])
+        # TensorFlow can't be used after a fork
+        with _generators(self.inner, seed, *place), tensorflow.in_force() if _GOVERNED is None else nullcontext():
+            yield tensorflow
 
 
 _GOVERNED: Governed | None = None  # in a worker process: the data set that it was forked with
@@ -133,7 +146,7 @@ def _keras_generator_kept() -> Iterator[None]:
     if _GOVERNED is not None:  # TensorFlow can't be used after a fork
         yield
         return
-    state = global_seed_generator().state
+    state = drawing.keras_generator().state
     before = np.array(np.asarray(state))
     try:
         yield
@@ -148,7 +161,7 @@ def _held(owner: Any) -> Iterator[Any]:
     after a fork.
     """
     if _GOVERNED is None:
-        yield global_seed_generator()
+        yield drawing.keras_generator()
     seen: set[int] = set()
     waiting = deque([owner])
     while waiting:
@@ -177,14 +190,6 @@ def _outline(owner: Any) -> dict[str, tuple[Any, int | None]]:
 def _same(was: tuple[Any, int | None], now: tuple[Any, int | None] | None) -> bool:
     plain = isinstance(was[0], int | float | str)
     return now is not None and (was[0] is now[0] or (plain and was[0] == now[0])) and was[1] == now[1]
-
-
-def _tensorflow_state() -> Any:
-    """Where TensorFlow's generator of seeds for eager operations stands (`tf.random.normal` and the like)."""
-    if _GOVERNED is not None:
-        return None
-    generator = getattr(context.context(), "_rng", None)  # no public way to it in TensorFlow 2.21
-    return generator and generator.getstate()
 
 
 def as_tuple(batch: Any) -> tuple[Any, ...]:

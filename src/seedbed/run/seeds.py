@@ -27,11 +27,15 @@ STREAMS: dict[str, str] = {
     "numpy": "NumPy's global generator, and generators without a seed, while data are made and the model is fitted",
     "split": "which examples are held out for validation and test",
     "init": "initial weights, and whatever else a model draws while it is built",
-    "shuffle": "the order of the examples in each epoch",
+    "shuffle": "the order of the examples in each epoch, in a tf.data pipeline's own shuffles, too",
     "dropout": "dropout masks and other noise inside the model",
-    "augment": "random changes of the inputs, in the model or in the input pipeline",
+    "augment": "random changes of the inputs, in the model or in the input pipeline; TensorFlow's and Keras's generators there",
 }
 LARGEST = 2**32 - 1
+
+# Places of `augment` and `shuffle` that no epoch, batch or generator of a model has: what TensorFlow's and Keras's global generators
+# start from while data are made, a PyDataset's hooks, and the shuffles of a `tf.data` pipeline without a seed.
+TENSORFLOW, KERAS, HOOKS, SHUFFLES = (LARGEST - number for number in range(4))
 
 # `randbits` in it is what a generator without a seed starts from; not in NumPy's documentation (seen in 2.4, and tested).
 _BITS: Any = bit_generator

@@ -32,6 +32,10 @@ LOCATIONS = ("path", "file", "dir", "directory", "folder", "root", "cache")
 # Parts of `strategy` that say where it is trained.
 MACHINES = ("addresses", "index")
 
+# Modules that train in processes of their own, by strategy: no import of this module leads to them. A test compares what training
+# processes have really imported with the modules that the key names.
+STARTED_BY = {"multi_worker": ("seedbed.run.worker",)}
+
 # Arguments of Keras's callbacks that say where something is written to.
 WRITTEN = ("filename", "filepath", "log_dir")
 
@@ -56,6 +60,12 @@ def run(
     try:
         found = _run(config, entropy, said, started, progress, session, watch or Watch())
         return found
+    except Refused:
+        raise
+    except Exception as error:  # of the data function, say; fitting has its own
+        if refused := determinism.cannot_keep(error, config):
+            raise Refused(refused) from error
+        raise
     finally:
         session.end(found is not None and found.status == FINISHED)
 
@@ -196,7 +206,8 @@ def prepared(
 
 def cut(config: DictConfig, data: DataSet, seeds: Mapping[str, int]) -> DataSet:
     """`data` with the parts that the config wants held out."""
-    return data_sets.split(data, config.data.validation_split, config.data.test_split, seeds["split"])
+    parts = data_sets.split(data, config.data.validation_split, config.data.test_split, seeds["split"])
+    return data_sets.seeded(parts, seeds["augment"])
 
 
 def loaded(
@@ -262,7 +273,8 @@ def kept_of(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def code_of(config: DictConfig) -> dict[str, str]:
     """The modules that a config's runs can reach, each with the hash of its source."""
-    return provenance.code(targets.names(OmegaConf.to_container(config, resolve=True)))
+    started = STARTED_BY.get(config.strategy.name, ())
+    return provenance.code([*started, *targets.names(OmegaConf.to_container(config, resolve=True))])
 
 
 def study_of(config: DictConfig, code: Mapping[str, str] | None = None) -> str:

@@ -38,7 +38,10 @@ def main() -> int:
         except Refused as error:
             tell(refused=redacted(str(error)))
             return 2
-        except Exception:
+        except Exception as error:
+            if refused := determinism.cannot_keep(error, job.config):
+                tell(refused=redacted(refused))
+                return 2
             tell(failed=redacted(traceback.format_exc()))
             return 1
 
