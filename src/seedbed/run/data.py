@@ -188,7 +188,8 @@ def load(call: Callable[[], Any], seeds: Mapping[str, int], apply_level: Callabl
 def seeded(data: DataSet, augment: int) -> DataSet:
     """`data` with each `Examples` seeded from the stream `augment`; a study's runs share the data, and not the seeds."""
     word = streams.words(augment, streams.TENSORFLOW)[0]
-    return replace(data, **{name: replace(part, seed=word) for name, part in data.parts().items() if isinstance(part, Examples)})
+    parts: dict[str, Any] = {name: replace(part, seed=word) for name, part in data.parts().items() if isinstance(part, Examples)}
+    return replace(data, **parts)
 
 
 def _as_data_set(result: Any) -> DataSet:
