@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, composing, printed
-from seedbed.run import redaction
+from seedbed.run import json_text, redaction
 
 VERBS = {
     "train": "train one model, keep its record, track it (KEY=VALUE overrides the config; --help shows it)",
@@ -180,7 +179,7 @@ def _report(record: Any, config: Any, overrides: Sequence[str], as_json: bool) -
     uri = str(config.tracking.uri) if config.tracking.uri else None
     sent = show.tracked(record, uri)
     if as_json:
-        print(json.dumps({**record.summary(), "mlflow_run_id": sent.get("run_id")}), flush=True)
+        print(json_text.dumps({**record.summary(), "mlflow_run_id": sent.get("run_id")}), flush=True)
         show.failure(record)
     else:
         show.run(record, uri, sent, overrides)
@@ -222,7 +221,7 @@ def sync(argv: list[str]) -> int:
     sent, missed = tracking.send(found, runs, lambda one: [uri] if uri else notes.places(one, usual), options.experiment)
     failed |= missed
     if options.json:
-        print(json.dumps({"records": len(found), "sent": sent, "failed": failed}))
+        print(json_text.dumps({"records": len(found), "sent": sent, "failed": failed}))
     else:
         print(f"{len(found)} records, {len(sent)} sent to {notes.address(uri) if uri else 'where their runs were to go'}.")
     for key, why in failed.items():
@@ -239,7 +238,7 @@ def doctor(argv: list[str]) -> int:
 
     report = health.examine()
     if options.json:
-        print(json.dumps(report, indent=1))
+        print(json_text.dumps(report, indent=1))
     else:
         show.health(report)
     return 0 if report["levels"]["strict"]["kept"] else 1

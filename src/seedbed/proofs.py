@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, composing, notes, printed
+from seedbed.run import json_text
 
 HELP = {
     "verify": "Does the result hold? The same run in fresh processes under perturbation, compared bit by bit; if not, where they part.",
@@ -103,7 +103,7 @@ def _verified(verb: str, argv: list[str]) -> int:
                 goldens.write(new, record)
     written = new if found.holds else None
     if options.json:
-        print(json.dumps({**found.as_json(), "golden": compared.as_json() if compared else None}), flush=True)
+        print(json_text.dumps({**found.as_json(), "golden": compared.as_json() if compared else None}), flush=True)
     else:
         show.verdict(found, compared, written, words, verb)
     if not found.holds or (compared is not None and compared.agrees is False):
@@ -158,7 +158,7 @@ def replay(argv: list[str]) -> int:
         own = source is None and path.resolve().is_relative_to(mine.resolve()) and "fetched" not in record.content
         found = replaying.replay(record, folder, own, asked, printed.say)
     if options.json:
-        print(json.dumps(show_replay.as_json(found, options.run, source)), flush=True)
+        print(json_text.dumps(show_replay.as_json(found, options.run, source)), flush=True)
     else:
         show_replay.replay(found, options.run, source)
     if not found.trained:
@@ -186,7 +186,7 @@ def diff(argv: list[str]) -> int:
     runs = options.runs or Path(configs.composed().runs).expanduser()
     difference = proof.diff(found(options.a, runs), found(options.b, runs))
     if options.json:
-        print(json.dumps(difference.as_json()), flush=True)
+        print(json_text.dumps(difference.as_json()), flush=True)
     else:
         show_diff.show(difference)
     return 1 if difference.differs else 0
@@ -212,12 +212,12 @@ def audit(argv: list[str]) -> int:
     from seedbed.proof import audit as proof
 
     if options.list:
-        print(json.dumps({"rules": proof.listed()}) if options.json else proof.listing(), flush=True)
+        print(json_text.dumps({"rules": proof.listed()}) if options.json else proof.listing(), flush=True)
         return 0
     files = proof.files(options.path)
     found = proof.examine(files, printed.say)
     if options.json:
-        print(json.dumps({"findings": [one.as_dict() for one in found], "files": len(files)}), flush=True)
+        print(json_text.dumps({"findings": [one.as_dict() for one in found], "files": len(files)}), flush=True)
     else:
         print(proof.report(found, len(files)), flush=True)
     return 1 if found else 0
@@ -237,7 +237,7 @@ def _audit_dynamic(words: list[str]) -> int:
         with workspace(Path(config.runs)) as folder:
             found = dynamic.audited(config, folder, printed.say)
     if as_json:
-        print(json.dumps(found.as_json()), flush=True)
+        print(json_text.dumps(found.as_json()), flush=True)
     else:
         dynamic.shown(found, words)
     return 0 if found.clean else 1

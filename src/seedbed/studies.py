@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedbed import Refused, composing, follower, printed
+from seedbed.run import json_text
 
 LIST = "has its own list of runs (study.n, study.seeds)"
 
@@ -47,7 +48,7 @@ def repeat(argv: list[str]) -> int:
     found = report.summaries(result, config.study.confidence)
     said = report.verdict(result, config.study.metric, found)
     if as_json:
-        print(json.dumps(report.as_json(result, said, found)), flush=True)
+        print(json_text.dumps(report.as_json(result, said, found)), flush=True)
     else:
         show.repeat(result, said, found, argv)
     return _status(result)
@@ -116,7 +117,7 @@ def report(argv: list[str]) -> int:
     out = options.out or path / "report.html"
     page.write(kept, out)
     if options.json:
-        print(json.dumps({"study": str(path), "report": str(out.absolute()), "missing": page.missing(kept)}), flush=True)
+        print(json_text.dumps({"study": str(path), "report": str(out.absolute()), "missing": page.missing(kept)}), flush=True)
         return 0
     rows = [("study", path.name), ("report", str(out.absolute())), *(("without", line) for line in page.missing(kept))]
     printed.lines([*rows, ("next", "open it in a browser, print it or send it: it needs no other file")])
@@ -144,7 +145,7 @@ def _concluded(
 
 def _print(found: Any, as_json: Callable[[Any], dict[str, Any]] | None, verb: str) -> None:
     if as_json is not None:
-        print(json.dumps(as_json(found)), flush=True)
+        print(json_text.dumps(as_json(found)), flush=True)
     else:
         from seedbed.study import show
 

@@ -117,7 +117,7 @@ def test_a_cut_off_line_of_history_does_not_count(quick: Callable[..., Any]) -> 
 def test_a_record_that_cannot_be_read_is_named(quick: Callable[..., Any]) -> None:
     found = training.run(quick())
     (found.path / "record.json").write_text('{"key": ')
-    with pytest.raises(Refused, match=f"The record {found.path} can't be read"):
+    with pytest.raises(Refused, match=f"{found.path}/record.json can't be read"):
         training.run(quick())
 
 

@@ -20,6 +20,7 @@ EPOCHS = 3
 OUTPUTS = {
     "initial_weights": "the initial weights", "history": "the history", "final_weights": "the final weights",
     "generators": "the generators' state", "optimizer": "the optimizer's state", "predictions": "the predictions",
+    "metrics": "the metrics",
 }  # fmt: skip
 
 

@@ -6,7 +6,6 @@ written anew after each phase, so that it is known which one a process has died 
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import sys
@@ -22,6 +21,7 @@ from omegaconf import DictConfig
 from seedbed import Refused
 from seedbed.contract import BROKEN, HOLDS, SKIPPED, Broken, Finding, Limits, Skipped
 from seedbed.run import config as configs
+from seedbed.run import json_text
 from seedbed.run import seeds as streams
 from seedbed.run.record import write_atomically
 
@@ -48,7 +48,7 @@ class Measured:
     now: str = ""
 
     def write(self, folder: Path) -> None:
-        write_atomically(folder / "measured.json", json.dumps(asdict(self)))
+        write_atomically(folder / "measured.json", json_text.dumps(asdict(self)))
 
 
 def measure(order: Order) -> Measured:

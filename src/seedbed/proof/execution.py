@@ -43,7 +43,7 @@ class Execution:
 
     @property
     def digests(self) -> dict[str, str]:
-        return dict(self.record.digests or {}) if self.record is not None else {}
+        return self.record.all_digests() if self.record is not None else {}
 
 
 def execute(

@@ -14,6 +14,7 @@ from typing import Any
 
 from seedbed import Refused
 from seedbed.proof.verify import OUTPUTS
+from seedbed.run import json_text
 from seedbed.run.record import Record, write_atomically
 
 FORMAT = 1
@@ -44,7 +45,7 @@ def compared(file: Path, record: Record) -> Compared:
     if mine is None:
         why = min((_environments(entry, record) for entry in entries), key=len, default=["it holds no entry"])
         return Compared(file, None, why, [], [])
-    differing = [name for name in OUTPUTS if mine["digests"].get(name) != record.digests.get(name)]
+    differing = [name for name in OUTPUTS if name in mine["digests"] and mine["digests"][name] != record.digests.get(name)]
     inputs = [name for name, value in _inputs(record).items() if mine["inputs"].get(name) != value]
     there, here = mine.get("cpu"), _cpu(record)
     return Compared(file, not differing, [], differing, inputs, str(there) if there and there != here else None)
@@ -59,7 +60,7 @@ def write(file: Path, record: Record) -> None:
     }  # fmt: skip
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps({"format": FORMAT, "goldens": [*others, entry]}, indent=1, sort_keys=True) + "\n")
+        write_atomically(file, json_text.dumps({"format": FORMAT, "goldens": [*others, entry]}, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise Refused(f"--write-golden {file}: it can't be written: {error}.") from None
 

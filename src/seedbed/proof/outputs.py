@@ -12,8 +12,8 @@ import numpy as np
 from seedbed.proof.apart import apart
 from seedbed.proof.side import Side
 
-# Digests in the order in which a run comes by them; `run` is the sum of all.
-ORDER = ("initial_weights", "history", "final_weights", "generators", "optimizer", "predictions")
+# Digests in the order in which a run comes by them; `run` is the sum of all but the metrics.
+ORDER = ("initial_weights", "history", "final_weights", "generators", "optimizer", "predictions", "metrics")
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _trained(record: Record, stated: dict[str, Any], place: Place, folder: Path,
     if found.status != FINISHED:
         error = str(found.content.get("error") or f"it ended with the status {found.status}").strip()
         return Replay(record, after.rows, after.reasons, True, error=error, commit=place.commit, seconds=seconds)
-    digests = list(promise.digests(record.digests, found.digests))
+    digests = list(promise.digests(record.all_digests(), found.all_digests()))
     return Replay(record, after.rows, after.reasons, True, digests, commit=place.commit, seconds=seconds)
 
 

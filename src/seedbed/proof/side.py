@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import stat
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,23 +20,17 @@ import numpy as np
 
 from seedbed import Refused
 from seedbed.proof import untrusted
-from seedbed.run import claims
+from seedbed.run import claims, digest, integrity, json_text, plain_files, record_schema
 from seedbed.run.fingerprint import LARGEST_ROWS
-from seedbed.run.record import FINISHED, FORMAT
+from seedbed.run.record import FINISHED
 
 ABOUT = 1_000_000  # bytes of `about` in rows.npz
-DEEPEST = 60  # levels of a JSON file
 
 # What record.json must have, and of what kind; dotted names lead into it.
 SHAPE: dict[str, type] = {
     "key": str, "status": str, "level": str, "name": str, "seeds": dict, "metrics": dict, "digests": dict, "timing": dict,
     "provenance": dict, "inputs": dict, "inputs.code": dict, "inputs.config": dict, "inputs.data": str, "inputs.determinism": dict,
     "inputs.environment": dict, "inputs.environment.packages": dict, "inputs.seeds": dict,
-}  # fmt: skip
-
-# Mappings whose values are all of one kind.
-VALUES: dict[str, type | tuple[type, ...]] = {
-    "seeds": int, "metrics": (int, float), "digests": str, "inputs.code": str, "inputs.seeds": int, "inputs.environment.packages": str,
 }  # fmt: skip
 
 
@@ -52,7 +45,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class Side:
-    """A record. history: one mapping of metrics an epoch. doubts: where it contradicts itself."""
+    """A record. history: one mapping of metrics an epoch. doubts: where it contradicts itself. damage: its files that are
+    not what was written."""
 
     path: Path
     content: Mapping[str, Any]
@@ -61,6 +55,7 @@ class Side:
     diff: bytes
     rows: Rows | None
     doubts: Sequence[str] = field(default=())
+    damage: Sequence[str] = field(default=())
 
     @property
     def key(self) -> str:
@@ -88,7 +83,7 @@ class Side:
 
     @property
     def digests(self) -> Mapping[str, str]:
-        return self.content["digests"]  # type: ignore[no-any-return]
+        return digest.completed(self.content["digests"], self.content["metrics"])
 
 
 def read(folder: Path) -> Side:
@@ -97,66 +92,23 @@ def read(folder: Path) -> Side:
     _bytes(folder / "config.yaml")
     config, history = untrusted.config_of(folder), _history(folder / "history.jsonl", str(content["status"]))
     diff = _bytes(folder / "code.diff", optional=True)
-    return Side(folder, content, config, history, diff or b"", _rows(folder / "rows.npz"), claims.contradictions(content, history))
+    damage = [str(one) for one in integrity.damage(folder, content)]
+    doubts = [*damage, *claims.contradictions(content, history)]
+    return Side(folder, content, config, history, diff or b"", _rows(folder / "rows.npz"), doubts, damage)
 
 
 def _bytes(path: Path, optional: bool = False) -> bytes | None:
-    return plain(path, claims.FILES[path.name], optional)
-
-
-def plain(path: Path, largest: int, optional: bool = False) -> bytes | None:
-    """A plain file's contents; a link, a pipe or a device in a record is refused before it is opened for reading. largest: in bytes.
-
-    None: there is no such file, and it is optional. Raises Refused.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if optional:
-            return None
-        raise Refused(f"{path.parent} is not a whole record: {path.name} is missing.") from None
-    except OSError as error:
-        raise Refused(f"{path} can't be read: {os.strerror(error.errno or 0)}. A record holds plain files alone.") from None
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise Refused(f"{path} is no plain file, and a record holds plain files alone.")
-        content = file.read(largest + 1)
-        if len(content) > largest:
-            raise Refused(f"{path} is larger than a record's: more than {largest:,} bytes.")
-        return content
+    return plain_files.read(path, claims.FILES[path.name], optional)
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((_bytes(path) or b"").decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{path} can't be read: {untrusted.printable(error)}.") from None
-    if _is_deep(found):
-        raise Refused(f"{path} is not what seedbed writes: values inside of values, more than {DEEPEST} deep.")
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        have = found.get("format") if isinstance(found, dict) else None
-        raise Refused(f"{path} has the format {untrusted.printable(have)}; this version reads {FORMAT}.")
-    wrong = []
-    for name, kind in SHAPE.items():
-        if not isinstance(claims.at(found, name), kind):
-            wrong.append(name)
-    for name, kinds in VALUES.items():
-        values = claims.at(found, name)
-        if isinstance(values, dict) and not all(isinstance(value, kinds) and not isinstance(value, bool) for value in values.values()):
-            wrong.append(f"a value in {name}")
+    if not os.path.lexists(path):
+        raise Refused(f"{path.parent} is not a whole record: {path.name} is missing.")
+    found = record_schema.read(path)
+    wrong = [name for name, kind in SHAPE.items() if not isinstance(claims.at(found, name), kind)]
     if wrong:
         raise Refused(f"{path} is not what seedbed writes: {', '.join(wrong)} missing, or of another kind.")
     return found
-
-
-def _is_deep(node: Any) -> bool:
-    level = [node]
-    for _ in range(DEEPEST):
-        level = [
-            child for inner in level if isinstance(inner, dict | list) for child in (inner.values() if isinstance(inner, dict) else inner)
-        ]
-    return bool(level)
 
 
 def _history(path: Path, status: str) -> list[dict[str, float]]:
@@ -165,7 +117,7 @@ def _history(path: Path, status: str) -> list[dict[str, float]]:
     found: list[dict[str, float]] = []
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
+            row = json_text.loads(line)
             metrics = row["metrics"]
             if row["epoch"] != len(found) or not all(type(value) in (int, float) for value in metrics.values()):
                 raise ValueError("not an epoch and its metrics")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from seedbed.run import data as data_sets
-from seedbed.run import digest, fingerprint, process
+from seedbed.run import digest, fingerprint, json_text, process
 from seedbed.run.config import BACKENDS
 from seedbed.run.data import DataSet, flat
 from seedbed.run.record import write_atomically
@@ -124,20 +124,20 @@ class Trace(Watch):
             table[number, 0] = tracings.index(names)
             table[number, 1 : 1 + len(row)] = row
         self.stepped[f"{name}.rows"] = table
-        self.stepped[f"{name}.names"] = np.frombuffer(json.dumps(tracings).encode(), np.uint8)
+        self.stepped[f"{name}.names"] = np.frombuffer(json_text.dumps(tracings).encode(), np.uint8)
 
     def ended(self) -> None:
         """Write what was seen."""
         if self.stepped:
             np.savez(self.folder / "steps.npz", **self.stepped)
-        write_atomically(self.folder / "draws.json", json.dumps([dataclasses.asdict(draw) for draw in self.draws.found]))
-        write_atomically(self.folder / "trace.json", json.dumps(self.found))
+        write_atomically(self.folder / "draws.json", json_text.dumps([dataclasses.asdict(draw) for draw in self.draws.found]))
+        write_atomically(self.folder / "trace.json", json_text.dumps(self.found))
 
     def stop(self) -> None:
         """Everything that was wanted has been seen: end the process."""
         self.found["stopped"] = True
         self.ended()
-        write_atomically(self.folder / "outcome.json", json.dumps({"status": "stopped"}))
+        write_atomically(self.folder / "outcome.json", json_text.dumps({"status": "stopped"}))
         sys.stdout.flush()
         os._exit(0)
 

@@ -24,7 +24,7 @@ from seedbed.run import digest
 from seedbed.run.record import FINISHED, Record
 
 # In the order in which a run comes by them.
-OUTPUTS = ("initial_weights", "history", "final_weights", "generators", "optimizer", "predictions")
+OUTPUTS = ("initial_weights", "history", "final_weights", "generators", "optimizer", "predictions", "metrics")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def verified(asked: Asked, folder: Path, said: Callable[[str], None], execute: C
     before = _before(asked.config, first.execution)
     if before is not None and not differing:
         verdict.record = before
-        verdict.differing = [name for name in OUTPUTS if (before.digests or {}).get(name) != first.execution.digests.get(name)]
+        verdict.differing = [name for name in OUTPUTS if before.all_digests().get(name) != first.execution.digests.get(name)]
     if against is not None and asked.diagnose:
         verdict.diagnosis = diagnosed(first, against, Looking(folder, said, asked.audited, execute, asked.controls))
     return verdict

@@ -6,7 +6,6 @@ Reads an `Order` from standard input (pickled by the process that started this o
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import sys
@@ -23,7 +22,7 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import record, training
+from seedbed.run import json_text, record, training
 from seedbed.run.record import write_atomically
 from seedbed.run.redaction import redacted
 
@@ -68,7 +67,7 @@ def main() -> int:
         outcome["error"], outcome["traceback"] = traceback.format_exception_only(error)[-1].strip(), traceback.format_exc()
     outcome |= {name: redacted(outcome[name]) for name in ("error", "traceback") if outcome.get(name)}
     try:
-        write_atomically(order.folder / "outcome.json", json.dumps(outcome))
+        write_atomically(order.folder / "outcome.json", json_text.dumps(outcome))
     except OSError as error:
         if error.errno not in record.FULL | record.DENIED:
             raise

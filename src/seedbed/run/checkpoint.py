@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class State:
     callbacks: list[dict[str, Any]]
     generators: Sequence[Any]
     stopped: bool = False  # a callback wants no further epoch
+    history: str | None = None  # the digest of the history's lines up to here
 
 
 def take(model: Any, callbacks: Sequence[Any], epochs: int, begun: Sequence[Mapping[str, Any]]) -> State:
@@ -116,9 +118,11 @@ def write(folder: Path, state: State, keep: int) -> Path:
             return {"list": [encode(item) for item in value]}
         if isinstance(value, Mapping):
             return {"dict": [[key, encode(item)] for key, item in value.items()]}
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"float": repr(value)}
         return {"value": value}
 
-    index = json.dumps(encode(vars(state)))
+    index = json.dumps(encode(vars(state)), allow_nan=False)
     buffer = io.BytesIO()
     np.savez(buffer, index=np.frombuffer(index.encode(), np.uint8), **{str(i): array for i, array in enumerate(arrays)})  # type: ignore[arg-type]
     content = buffer.getvalue()
@@ -131,10 +135,11 @@ def write(folder: Path, state: State, keep: int) -> Path:
     return path
 
 
-def read_newest(folder: Path, epochs: int) -> tuple[State | None, list[str]]:
-    """The newest checkpoint that is whole and knows of no more than `epochs` epochs, and what is wrong with newer ones.
+def read_newest(folder: Path, epochs: int, history: Callable[[int], str] | None = None) -> tuple[State | None, list[str]]:
+    """The newest checkpoint that is whole and belongs to the history, and what is wrong with newer ones.
 
-    Those are put aside under another name: they would count as the newest ones.
+    epochs: lines of the history that can be read. history: the digest of so many of them; None: it isn't compared.
+    The others are put aside under another name: they would count as the newest ones.
     """
     wrong: list[str] = []
     for path in sorted(folder.glob("*.npz"), reverse=True):
@@ -143,6 +148,8 @@ def read_newest(folder: Path, epochs: int) -> tuple[State | None, list[str]]:
             wrong.append(f"{path} is damaged (its contents don't have the hash in its name)")
         elif (state := _decoded(content)).epochs > epochs:
             wrong.append(f"{path} is from epoch {state.epochs}, and the history ends with epoch {epochs}")
+        elif history is not None and state.history != history(state.epochs):
+            wrong.append(f"{path} is from another history: lines of history.jsonl up to epoch {state.epochs} were changed")
         else:
             return state, wrong
         path.rename(path.with_suffix(".bad"))
@@ -168,6 +175,6 @@ def _decoded(content: bytes) -> State:
                 return states.Inside(node["inside"], decode(node["of"]))
             if "function" in node:
                 return states.Named(node["function"])
-            return node["value"]
+            return float(node["float"]) if "float" in node else node["value"]
 
         return State(**decode(json.loads(stored["index"].tobytes())))

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import Refused
-from seedbed.run import digest
-from seedbed.run.record import FINISHED, Record, key_of
+from seedbed.run import digest, integrity, record_schema
+from seedbed.run.record import FINISHED, LARGEST_HISTORY, Record, key_of
 
 # The files that a record is taken from, each with its largest size in bytes.
-FILES = {"record.json": 20_000_000, "config.yaml": 1_000_000, "history.jsonl": 200_000_000, "code.diff": 20_000_000,
+FILES = {"record.json": record_schema.LARGEST, "config.yaml": 1_000_000, "history.jsonl": LARGEST_HISTORY, "code.diff": 20_000_000,
          "rows.npz": 400_000_000}  # fmt: skip
 OPTIONAL = ("code.diff", "rows.npz")
 
@@ -69,6 +69,8 @@ def _check(record: Record) -> None:
     wrong += [f"digests.{name}" for name, value in (record.digests or {}).items() if not wrong and not _is_sha256(value)]
     if wrong:
         raise Refused(f"The record {record.path} is not what seedbed writes: {', '.join(wrong)} missing, or of another kind.")
+    if damage := integrity.damage(record.path, content, whole=True, only=integrity.SENT):
+        raise Refused(f"The record {record.path} is damaged: {integrity.listed(damage)}.")
     if lies := contradictions(content, record.history()):
         raise Refused(f"The record {record.path} contradicts itself: {'; '.join(lies)}. It was changed after it was written.")
 
@@ -83,6 +85,8 @@ def contradictions(content: Mapping[str, Any], history: Sequence[Mapping[str, fl
     }
     if content["status"] == FINISHED:
         claims["its digests don't belong to one another"] = digest.combined(digests) == digests.get("run")
+        kept = digests.get("metrics")
+        claims["its metrics are not those of their digest"] = kept is None or digest.metrics(content.get("metrics") or {}) == kept
         claims["its history is not the one of its digest"] = digest.history(history) == digests.get("history")
     return [words for words, holds in claims.items() if not holds]
 

@@ -18,12 +18,16 @@ predictions
     The outputs of `model.predict` on the test part, else the validation part, else the training part, in the part's own
     order; nothing for a model that can only be trained.
 run
-    The digests above: lines `<name> <hex>\\n` in the order of sorted names.
+    The digests above (those that say which bits a training has given): lines `<name> <hex>\\n` in the order of sorted names.
+metrics
+    What the run says of itself, compared beside `run` and no part of it: for each metric in the order of sorted names the line
+    `<name>\\n`, then the value as a little-endian float64 (every NaN as the one that Python writes).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -52,9 +56,23 @@ def history(epochs: Sequence[Mapping[str, float]]) -> str:
     return digest.hexdigest()
 
 
+def metrics(values: Mapping[str, float]) -> str:
+    """The digest of a run's final metrics."""
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        value = float(values[name])
+        digest.update(f"{name}\n".encode(errors="surrogatepass") + struct.pack("<d", math.nan if math.isnan(value) else value))
+    return digest.hexdigest()
+
+
+def completed(digests: Mapping[str, str], final: Mapping[str, float]) -> dict[str, str]:
+    """The digests of a record with that of its final metrics, which a finished one of format 1 doesn't hold."""
+    return {**digests, "metrics": metrics(final)} if "run" in digests and "metrics" not in digests else dict(digests)
+
+
 def combined(digests: Mapping[str, str]) -> str:
     """One digest for all: what `run` holds."""
-    lines = "".join(f"{name} {value}\n" for name, value in sorted(digests.items()) if name != "run")
+    lines = "".join(f"{name} {value}\n" for name, value in sorted(digests.items()) if name not in ("run", "metrics"))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

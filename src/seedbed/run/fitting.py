@@ -235,9 +235,11 @@ def _resumable(found: Record, model: Any, config: DictConfig, data: DataSet, sai
     folder = found.path / "checkpoints"
     if not folder.exists():
         return None
-    state, damaged = checkpoint.read_newest(folder, len(found.rows()))
-    for line in damaged:
-        said(f"{line}; the one before it is used." if state else f"{line}; training starts from the beginning.")
+    state, damaged = checkpoint.read_newest(folder, len(rows := found.history()), lambda epochs: digest.history(rows[:epochs]))
+    if damaged:
+        more = f" ({len(damaged)} checkpoints can't be used)" if len(damaged) > 1 else ""
+        goes_on = f"the run goes on after epoch {state.epochs}" if state else "training starts from the beginning"
+        said(f"{damaged[0]}{more}; {goes_on}.")
     if state is None:
         return None
     # raises CannotRestore, too, where it had to be tried out

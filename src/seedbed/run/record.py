@@ -1,7 +1,8 @@
 """The run key and the record: what a run's result depends on, and the folder that the run leaves.
 
 `<runs>/<key>/` holds
-    record.json      key, status, level, seeds, the key's inputs, provenance, metrics, digests, timing; the mark of its origin
+    record.json      key, status, level, seeds, the key's inputs, provenance, metrics, digests, timing; the mark of its
+                     origin, and the hash of every file here
     config.yaml      the config with every value resolved
     code.diff        what the working tree had that the commit hadn't (absent if clean)
     history.jsonl    one line an epoch: its number, when it ended, its metrics; written as it happens
@@ -10,13 +11,13 @@
     again/           the same key trained again with force=true, a record of its own
 Status: running, interrupted (goes on when started again), failed, finished. A run whose disk says no is interrupted; its
 record.json says `running` where not even that could be written, as after `kill -9`, and it goes on just as well.
+All other files are on the disk before record.json says `finished`; what it says of them is in `integrity`.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -32,10 +33,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seedbed import Refused
-from seedbed.run import digest, origin, redaction, yaml_files
+from seedbed.run import digest, integrity, json_text, origin, plain_files, record_schema, redaction, yaml_files
+from seedbed.run.json_text import canonical as canonical
 
-FORMAT = 1
-FINISHED, FAILED, INTERRUPTED, RUNNING = "finished", "failed", "interrupted", "running"
+FORMAT = record_schema.FORMAT
+FINISHED, FAILED = record_schema.FINISHED, record_schema.FAILED
+INTERRUPTED, RUNNING = record_schema.INTERRUPTED, record_schema.RUNNING
+
+LARGEST_HISTORY = 200_000_000  # bytes
 
 # What the system says where nothing can be written any more. It is nobody's mistake, and over when there is room again.
 FULL = {
@@ -65,10 +70,6 @@ def key_of(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(inputs).encode()).hexdigest()
 
 
-def canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
 class Record:
     """One run's folder. `reused`, `resumed_at` and `agrees` tell what this call did with it."""
 
@@ -81,16 +82,11 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Record:
-        """The record in `path`; raises Refused if there is none or it can't be read."""
+        """The record in `path`; raises Refused if there is none, it can't be read, or it is not what seedbed writes."""
         record = cls(path)
-        try:
-            record.content = json.loads((path / "record.json").read_text())
-        except FileNotFoundError:
-            raise Refused(f"{path} holds no record (no record.json). Records are the folders under runs/.") from None
-        except (ValueError, OSError) as error:
-            raise Refused(f"The record {path} can't be read: {error}. Remove the folder to train it again.") from None
-        if record.content.get("format") != FORMAT:
-            raise Refused(f"The record {path} has format {record.content.get('format')}; this version reads {FORMAT}.")
+        if not os.path.lexists(path / "record.json"):
+            raise Refused(f"{path} holds no record (no record.json). Records are the folders under runs/.")
+        record.content = record_schema.read(path / "record.json")
         return record
 
     @classmethod
@@ -100,18 +96,18 @@ class Record:
         record.content = {"format": FORMAT, "id": uuid.uuid4().hex, "status": RUNNING, **content}
         record.content["timing"] = {"started": time.time()}
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        shutil.rmtree(fresh, ignore_errors=True)
+        files = {"config.yaml": config.encode(), "code.diff": diff.encode(errors="surrogateescape"), "rows.npz": rows}
+        files = {name: data for name, data in files.items() if data or name == "config.yaml"}
+        record.content["files"] = {name: integrity.entry(data) for name, data in files.items()}
+        integrity.remove_leftovers(path)
         try:
             with naming(path):
                 fresh.mkdir(parents=True)
-                (fresh / "config.yaml").write_text(config)
-                if diff:
-                    (fresh / "code.diff").write_text(diff)
-                if rows:
-                    (fresh / "rows.npz").write_bytes(rows)
+                for name, data in files.items():
+                    (fresh / name).write_bytes(data)
                 (fresh / "history.jsonl").touch()
                 record.content[origin.FIELD] = origin.mark(record.content, fresh)
-                write_atomically(fresh / "record.json", json.dumps(record.content, indent=1))
+                record._write(fresh)
                 if path.exists():
                     shutil.rmtree(path)
                 fresh.rename(path)
@@ -127,7 +123,26 @@ class Record:
     def update(self, **values: Any) -> None:
         """Set fields of record.json, atomically."""
         self.content.update(values)
-        write_atomically(self.path / "record.json", json.dumps(self.content, indent=1))
+        self._write(self.path)
+
+    def _write(self, folder: Path) -> None:
+        self.content["sha256"] = integrity.own_hash(self.content)
+        write_atomically(folder / "record.json", json_text.dumps(self.content, indent=1))
+
+    def damage(self, whole: bool = False) -> list[integrity.Damage]:
+        """What is damaged in it; see `integrity.damage`."""
+        return integrity.damage(self.path, self.content, whole)
+
+    def all_digests(self) -> dict[str, str]:
+        """Its digests, with that of its metrics also where it is of a format that didn't hold it."""
+        return digest.completed(self.digests or {}, self.metrics or {})
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """(sha256, size) of each of its files by name, as they were when it was finished; record.json as it is now."""
+        kept = self.content.get("files") if self.content.get("format") == FORMAT and self.status == FINISHED else None
+        found = integrity.table(self.path) if kept is None else kept
+        own = integrity.entry((self.path / "record.json").read_bytes())
+        return {name: (str(one["sha256"]), int(one["size"])) for name, one in {**found, "record.json": own}.items()}
 
     def config(self) -> dict[str, Any]:
         """config.yaml, with nothing resolved: a value from the environment is its name."""
@@ -141,18 +156,23 @@ class Record:
         return [row["metrics"] for row in self.rows()]
 
     def rows(self) -> list[dict[str, Any]]:
-        rows = []
-        for line in (self.path / "history.jsonl").read_text().splitlines():
+        """The lines of the history up to the first that is cut off, damaged or not in its place."""
+        rows: list[dict[str, Any]] = []
+        content = plain_files.read(self.path / "history.jsonl", LARGEST_HISTORY, optional=True) or b""
+        for line in content.splitlines():
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json_text.loads(line.decode("utf-8"))
+                if row["epoch"] != len(rows) or not all(type(value) in (int, float) for value in row["metrics"].values()):
+                    break
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 break
+            rows.append(row)
         return rows
 
     def append_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         path = self.path / "history.jsonl"
         with naming(path), path.open("a") as file:
-            file.write(json.dumps({"epoch": epoch, "time": time.time(), "metrics": metrics}) + "\n")
+            file.write(json_text.dumps({"epoch": epoch, "time": time.time(), "metrics": metrics}) + "\n")
 
     def flush(self) -> None:
         """Bring the history to the disk: a checkpoint must never know of epochs that it doesn't."""
@@ -162,12 +182,14 @@ class Record:
 
     def keep_epochs(self, count: int) -> None:
         """Forget the epochs after the first `count`: a resumed run writes them again."""
-        write_atomically(self.path / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows()[:count]))
+        write_atomically(self.path / "history.jsonl", "".join(json_text.dumps(row) + "\n" for row in self.rows()[:count]))
 
     def finish(self, metrics: Mapping[str, float], digests: Mapping[str, str], **values: Any) -> None:
-        """The run is over: metrics, digests (with `run`, their sum), the end time, status finished."""
-        whole = {**digests, "run": digest.combined(digests)}
-        self._end(FINISHED, metrics=dict(metrics), digests=whole, **values)
+        """The run is over: metrics, digests (with `run`, their sum), the end time, the files' hashes, status finished."""
+        whole = {**digests, "run": digest.combined(digests), "metrics": digest.metrics(metrics)}
+        files = integrity.table(self.path, self.content.get("files"))
+        integrity.flush(self.path, files)
+        self._end(FINISHED, metrics=dict(metrics), digests=whole, files=files, **values)
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def fail(self, error: str, status: str = FAILED) -> None:

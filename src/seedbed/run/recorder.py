@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from omegaconf import DictConfig
 
-from seedbed.run import backend, checkpoint, process
+from seedbed.run import backend, checkpoint, digest, process
 from seedbed.run.record import Record
 from seedbed.run.state import CannotSave, made_of
 
@@ -115,6 +115,7 @@ class Recorder(keras.callbacks.Callback):
                 self.record.update(not_resumable=self.cannot_save)
             return
         self.record.flush()
+        state.history = digest.history(self.record.history()[:epochs])
         checkpoint.write(self.record.path / "checkpoints", state, self.config.checkpoint.keep)
 
 

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
-from seedbed.run import accelerator, backend, determinism, fingerprint, origin, portable, provenance, record, strategy, targets, team
+from seedbed.run import (
+    accelerator,
+    backend,
+    determinism,
+    fingerprint,
+    origin,
+    portable,
+    provenance,
+    record,
+    reuse,
+    strategy,
+    targets,
+    team,
+)
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
@@ -103,8 +115,7 @@ def _run(
     key = record.key_of(inputs)
 
     with team.folder(config) as runs, record.locked(runs, key, lambda: said(f"Another process trains {key[:12]}; waiting for it.")):
-        path, before = where(runs / key, force=config.force)
-        found = Record.read(path) if path.exists() else None
+        path, found, before = reuse.where(runs / key, runs, config.force, said)
         if found is not None and found.status == FINISHED:
             found.reused = True
             started(found)
@@ -135,7 +146,7 @@ def _run(
             reload = partial(prepared, config, call, seeds, level, data)
             fitting.train(found, config, seeds, data, reload, said, progress, session, watch)
     if before is not None and found.status == FINISHED:
-        found.agrees = found.digests == before.digests
+        found.agrees = found.all_digests() == before.all_digests()
     return found
 
 
@@ -166,21 +177,6 @@ def _remark(level: Mapping[str, Any]) -> str | None:
 def _unmarked() -> str | None:
     why = origin.hindrance()
     return why and f"For `replay` this will be a record from elsewhere: {why}"
-
-
-def where(path: Path, force: bool) -> tuple[Path, Record | None]:
-    """The folder to train in, and the finished record to compare with: `again/` inside the record if forced."""
-    if not force or not path.exists():
-        return path, None
-    first = Record.read(path)
-    if first.status != FINISHED:
-        return path, None
-    again = path / "again"
-    if again.exists() and Record.read(again).status == FINISHED:
-        import shutil
-
-        shutil.rmtree(again)
-    return again, first
 
 
 def resolved_seeds(config: DictConfig, entropy: int | None) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.printed import about, telling
+from seedbed.run import json_text
 from seedbed.run.record import write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
@@ -151,7 +151,7 @@ def compared(results: Mapping[str, Result], config: DictConfig, words: Sequence[
     content = {"format": 1, "id": id, "study": id, "name": f"compare {' / '.join(names)}", "vary": None, "overrides": list(words),
                "level": level, "verb": "compare",
                "parts": {name: result.study.path.name for name, result in results.items()}}  # fmt: skip
-    write_atomically(path / "study.json", json.dumps(content, indent=1))
+    write_atomically(path / "study.json", json_text.dumps(content, indent=1))
     facts = {
         "sentence": comparison.sentence,
         "finished": len(common),
@@ -159,7 +159,7 @@ def compared(results: Mapping[str, Result], config: DictConfig, words: Sequence[
         "experiment": config.tracking.experiment,
         "seeds": common,
     }
-    write_atomically(path / "report.json", json.dumps(facts))
+    write_atomically(path / "report.json", json_text.dumps(facts))
     return comparison
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from seedbed import Refused
 from seedbed.proof import side, untrusted
 from seedbed.proof.side import Side
+from seedbed.run import plain_files
 from seedbed.run.claims import SHA256
 from seedbed.run.record import FINISHED
 
@@ -127,7 +128,7 @@ def read(path: Path, runs: Path | None = None) -> Kept:
 
 def _json(path: Path, shape: Mapping[str, type]) -> dict[str, Any]:
     try:
-        content = json.loads((side.plain(path, LARGEST) or b"").decode("utf-8"))
+        content = json.loads((plain_files.read(path, LARGEST) or b"").decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise Refused(f"{path} can't be read: {untrusted.printable(error)}.") from None
     wrong = [name for name, kind in shape.items() if not isinstance(content, dict) or not isinstance(content.get(name), kind)]
@@ -146,7 +147,7 @@ def _parts(content: Mapping[str, Any], path: Path) -> dict[str, str]:
 
 def _table(path: Path) -> list[dict[str, str]]:
     try:
-        text = (side.plain(path, LARGEST) or b"").decode("utf-8")
+        text = (plain_files.read(path, LARGEST) or b"").decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except (ValueError, csv.Error) as error:
         raise Refused(f"{path} is no table: {untrusted.printable(error)}.") from None
@@ -156,7 +157,7 @@ def _table(path: Path) -> list[dict[str, str]]:
 
 
 def _picture(path: Path) -> bytes:
-    content = side.plain(path, LARGEST) or b""
+    content = plain_files.read(path, LARGEST) or b""
     if not content.startswith(PNG):
         raise Refused(f"{path} is no PNG picture, whatever its name says.")
     return content

@@ -100,7 +100,7 @@ def _other_machine(folder: Path, backend: str) -> str | None:
     file = folder / "machine.json"
     try:
         with naming(file), file.open("x") as new:
-            json.dump(mine, new)
+            json.dump(mine, new, allow_nan=False)
         return None
     except FileExistsError:
         pass

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import record, training
+from seedbed.run import json_text, record, training
 from seedbed.run import seeds as streams
 from seedbed.run.record import FINISHED, Record, write_atomically
 from seedbed.run.redaction import redacted
@@ -58,7 +58,7 @@ class Task:
     def note(self, **values: Any) -> None:
         """Write down how this seed stands, without what its error may quote of secrets."""
         values |= {name: redacted(values[name]) for name in ("error", "traceback") if name in values}
-        write_atomically(self.file, json.dumps({"master": self.master, "time": time.time(), **values}, indent=1), durable=False)
+        write_atomically(self.file, json_text.dumps({"master": self.master, "time": time.time(), **values}, indent=1), durable=False)
 
     @property
     def file(self) -> Path:
@@ -168,7 +168,7 @@ def study_of(config: DictConfig, overrides: Sequence[str] = ()) -> Study:
                "level": str(config.determinism.level)}  # fmt: skip
     try:
         (path / "seeds").mkdir(parents=True, exist_ok=True)
-        write_atomically(path / "study.json", json.dumps(content, indent=1))
+        write_atomically(path / "study.json", json_text.dumps(content, indent=1))
     except OSError as error:
         raise Refused(record.not_kept(error)) from None
     return Study(path, content, wanted)

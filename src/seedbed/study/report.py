@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.printed import telling
+from seedbed.run import json_text
 from seedbed.run.record import BrokenOff, write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
@@ -143,7 +143,7 @@ def _write(result: Result, said: str, found: Mapping[str, Summary], config: Dict
     folder = result.study.path
     facts = {"sentence": said, "finished": len(result.records), "asked": len(result.study.masters),
              "experiment": config.tracking.experiment, "seeds": list(result.study.masters), **_about(result, config.study)}  # fmt: skip
-    write_atomically(folder / "report.json", json.dumps(facts))
+    write_atomically(folder / "report.json", json_text.dumps(facts))
     write_atomically(folder / "summary.md", markdown(result, said, found))
     if not found:
         return

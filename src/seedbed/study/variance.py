@@ -6,7 +6,6 @@ X. Bouthillier et al., Accounting for Variance in Machine Learning Benchmarks, M
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.printed import telling
+from seedbed.run import json_text
 from seedbed.run.record import write_atomically
 from seedbed.study import statistics
 from seedbed.study.figures import text
@@ -84,11 +84,11 @@ def split(results: Mapping[str | None, Result], config: DictConfig, words: Seque
     content = {"format": 1, "id": id, "study": id, "name": f"variance {whole.study.name}", "vary": "one by one", "overrides": list(words),
                "level": str(config.determinism.level), "verb": "variance",
                "parts": {name or "all": result.study.path.name for name, result in results.items()}}  # fmt: skip
-    write_atomically(path / "study.json", json.dumps(content, indent=1))
+    write_atomically(path / "study.json", json_text.dumps(content, indent=1))
     finished, asked = (sum(len(getattr(r, "records" if name == "f" else "failures")) for r in results.values()) for name in "fa")
     facts = {"sentence": found.sentence, "finished": finished, "asked": finished + asked, "experiment": config.tracking.experiment,
              "seeds": list(whole.study.masters), "metric": metric}  # fmt: skip
-    write_atomically(path / "report.json", json.dumps(facts))
+    write_atomically(path / "report.json", json_text.dumps(facts))
     return found
 
 
