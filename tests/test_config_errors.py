@@ -341,6 +341,31 @@ def test_an_experiment_whose_first_line_is_another(train: Callable[..., Said], t
     assert_refused(train(f"--config-dir {tmp_path}/conf experiment=mine"), "experiment/mine", "first line", "# @package _global_")
 
 
+def sweeping(tmp_path: Path, mode: str) -> list[str]:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(
+        f"# @package _global_\nhydra:\n  mode: {mode}\n  sweeper: {{params: {{seeds.master: '1,2'}}}}\n"
+    )
+    return ["--config-dir", f"{tmp_path}/conf", "experiment=mine", "tracking=none", f"runs='{tmp_path / 'runs'}'"]
+
+
+@pytest.mark.parametrize("verb", ["repeat", "variance", "verify", "diagnose"])
+def test_an_experiment_that_asks_for_a_sweep_is_refused_where_one_config_is_trained(
+    verb: str, train: Callable[..., Said], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And not its first configuration trained in its place."""
+    assert cli.main([verb, *sweeping(tmp_path, "MULTIRUN")]) == 2
+    said = capfd.readouterr().err
+    assert "hydra.mode=MULTIRUN, which this config says, asks for a sweep" in said
+    assert "seedbed train" in said
+    assert not records(tmp_path)
+
+
+def test_a_sweep_that_no_multirun_would_make_is_refused(train: Callable[..., Said], tmp_path: Path) -> None:
+    words = " ".join(sweeping(tmp_path, "RUN"))
+    assert_refused(train(words), "hydra.sweeper.params (seeds.master=1,2)", "--multirun", "hydra.sweeper.params=null")
+
+
 def test_a_missing_folder_of_pictures(train: Callable[..., Said]) -> None:
     assert_refused(train("data=images data.source.path=none"), "data.source.path=none", "no such folder")
 

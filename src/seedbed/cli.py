@@ -156,6 +156,7 @@ def _child(hydra: Any, argv: list[str]) -> int:
     overrides = [word for word in hydra.overrides.task if not word.startswith("hydra.")]
     overrides += [word for word in hydra.overrides.hydra if word.startswith("hydra.job.")]
     where = [f"hydra.run.dir={composing.quoted(hydra.runtime.output_dir)}", "hydra.mode=RUN"]
+    where += ["hydra.sweeper.params=null"] if hydra.sweeper.get("params") else []
     sys.stdout.flush()
     job = children.start([*process.COMMAND, "train", *flags, *overrides, *where], signal.SIGTERM)
     # Ctrl-C reaches the job by itself, and SIGTERM by us; either way it is waited for, since it writes a checkpoint first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,13 @@ TAKE_A_VALUE = {
 WHERE = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 
 
-def hydra(job: Callable[[Any], None], argv: list[str]) -> None:
-    """Compose `conf/train.yaml` with the overrides in `argv` and call `job`, as any Hydra program does."""
+def hydra(job: Callable[[Any], None], argv: list[str], several: str | None = None) -> None:
+    """Compose `conf/train.yaml` with the overrides in `argv` and call `job`, as any Hydra program does.
+
+    several: the refusal where a config file asks for a multirun (`hydra.mode: MULTIRUN`); None: `job` is called for each run of it.
+    """
     import hydra as library
+    from hydra._internal.hydra import Hydra
 
     from seedbed.run import config, config_source
 
@@ -46,15 +51,38 @@ def hydra(job: Callable[[Any], None], argv: list[str]) -> None:
 
     def quietly(config: Any) -> None:
         try:
+            _refuse_unused_sweep()
             _redact_kept()
             job(config)
         except Exception as error:  # Hydra would print a line of its own about it
             failed.append(error)
 
-    with config_source.naming_circles():
+    def refuse(*given: Any, **named: Any) -> None:
+        raise Refused(str(several))
+
+    with ExitStack() as stack:
+        stack.enter_context(config_source.naming_circles())
+        if several is not None:  # the mode that a file asks for is known inside of Hydra alone (1.3), which then calls this
+            stack.callback(setattr, Hydra, "multirun", Hydra.multirun)
+            Hydra.multirun = refuse
         library.main(version_base="1.3", config_path=str(folder), config_name="train")(quietly)()
     if failed:
         raise failed[0]
+
+
+def _refuse_unused_sweep() -> None:
+    """Refuse `hydra.sweeper.params` outside of a multirun: Hydra reads them there alone, and would train without them."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    its = HydraConfig.get()
+    params = its.sweeper.get("params") if its.mode != RunMode.MULTIRUN else None
+    if params:
+        listed = ", ".join(f"{name}={value}" for name, value in params.items())
+        raise Refused(
+            f"hydra.sweeper.params ({listed}) count in a multirun alone. For all of these runs: seedbed train --multirun …; for one "
+            "run without them: hydra.sweeper.params=null."
+        )
 
 
 def _redact_kept() -> None:
@@ -80,7 +108,11 @@ def composed(argv: list[str], verb: str, runs: str = "trains one config") -> tup
     if any(flag[0] in ("-m", "--multirun") for flag in flags):
         raise Refused(f"{verb} {runs}, and takes no --multirun. For other configs: seedbed compare A B.")
     found: list[tuple[Any, Any]] = []
-    hydra(lambda config: found.append((config, HydraConfig.get())), argv)
+    several = (
+        f"{verb} {runs}, and hydra.mode=MULTIRUN, which this config says, asks for a sweep. For one config: hydra.mode=RUN, with the "
+        "values of one run; for all of them: seedbed train; for other configs: seedbed compare A B."
+    )
+    hydra(lambda config: found.append((config, HydraConfig.get())), argv, several)
     if not found:
         return None
     config, its = found[0]
