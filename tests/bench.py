@@ -10,6 +10,7 @@ Machines are shared and noisy, so both sides take turns and medians are compared
     f     how cost grows with seeds, epochs and model size
     g     what tracing costs: a run whose epochs, or whose every step, are hashed; a whole `verify`
     h     portable against strict, per step
+    i     what it costs a study that one of its seeds is trained a second time in a fresh process (study.check)
 """
 
 from __future__ import annotations
@@ -172,10 +173,13 @@ def tutorial_study(runs: Path, options: argparse.Namespace) -> None:
     print(f"   the digests of seeds {', '.join(map(str, alone))} trained alone: {'equal' if all(alone.values()) else 'OTHERS'}", flush=True)
 
 
+CNN_STUDY = ["experiment=digits_cnn", "training.epochs=5", "study.n=10"]
+
+
 def cnn_study(runs: Path, options: argparse.Namespace) -> None:
     loop = []
     for _ in range(options.rounds):
-        ours = timed(lambda: repeat(runs, "experiment=digits_cnn", "training.epochs=5", "study.n=10"))
+        ours = timed(lambda: repeat(runs, *CNN_STUDY))
         loop.append(timed(lambda: bare(NAIVE_CNN, "10", "5", strict=True)) / ours)
     faster("b  digits CNN, 10 seeds, 5 epochs: a loop in one process / repeat", loop, "goal at least 1")
 
@@ -317,6 +321,15 @@ def portable(runs: Path, options: argparse.Namespace) -> None:
               f"(rounds: {single}; an epoch at strict: {fastest['strict']:.3f} s)", flush=True)  # fmt: skip
 
 
+def check(runs: Path, options: argparse.Namespace) -> None:
+    """Both on two cores or more: the second run is beside the others."""
+    for name, words in (("tutorial, 30 seeds", ["study.n=30"]), ("digits CNN, 10 seeds, 5 epochs", CNN_STUDY)):
+        repeat(runs, *words)  # the store
+        with_ = lambda words=words: timed(lambda: repeat(runs, *words, "study.check=1"))  # noqa: E731
+        without = lambda words=words: timed(lambda: repeat(runs, *words, "study.check=0"))  # noqa: E731
+        compared(f"i  {name}: study.check=1 / study.check=0", options.rounds, with_, without, 1.5)
+
+
 PARTS = {
     "run": one_run,
     "a": tutorial_study,
@@ -327,6 +340,7 @@ PARTS = {
     "f": growth,
     "g": tracing,
     "h": portable,
+    "i": check,
 }
 
 

@@ -58,6 +58,9 @@ def _verified(verb: str, argv: list[str]) -> int:
     )
     parser.add_argument("--resume", action="store_true", help="one more, stopped half way and resumed in another process")
     parser.add_argument(
+        "--study", action="store_true", help="one more, as the third run of a study: in one process with others, and what they share"
+    )
+    parser.add_argument(
         "--leave", action="append", default=[], metavar="PART", choices=list(PARTS), help=f"what is not to be perturbed: {', '.join(PARTS)}"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -87,8 +90,10 @@ def _verified(verb: str, argv: list[str]) -> int:
             others[f"with {more}"] = other[0]
         golden = verb == "verify" and bool(options.golden or options.write_golden)
         # `diagnose` looks into the two that it is given; `verify` adds to the perturbed one
-        only = verb == "diagnose" and options.times is None and bool(others or options.resume or options.against_cpu)
-        wanted = Wanted(others, 1 if only else options.times, options.resume, frozenset(options.leave), options.against_cpu, golden)
+        only = verb == "diagnose" and options.times is None and bool(others or options.resume or options.study or options.against_cpu)
+        wanted = Wanted(
+            others, 1 if only else options.times, options.resume, frozenset(options.leave), options.against_cpu, golden, options.study
+        )
         asked = proof.Asked(config, wanted, verb == "diagnose" or not options.no_diagnosis, _audited, options.times or CONTROLS)
         with workspace(Path(config.runs)) as folder:
             found = proof.verified(asked, folder, printed.say)

@@ -305,7 +305,7 @@ def test_a_study_of_foreign_code_has_the_digests_of_fresh_processes(
     """Whatever a model, its data or its callbacks keep somewhere: what can't be shared is made anew, if need be in a new process."""
     folder, words = foreign
     env = {"PYTHONPATH": str(folder)}
-    study = seedbed("repeat", *words[name], "study.n=3", "--json", env=env, runs=tmp_path / "study")
+    study = seedbed("repeat", *words[name], "study.n=3", "study.check=0", "--json", env=env, runs=tmp_path / "study")
     assert study.status == 0, study.err
     alone = seedbed("train", *words[name], "seeds.master=3", "--json", env=env, runs=tmp_path / "alone", start=True)
     assert alone.json["digests"]["run"] == study.json["digests"]["3"], study.json
@@ -323,7 +323,7 @@ def test_ordinary_code_of_the_users_is_shared(
         "training.metrics=[{_target_: foreign.Worst}]",
         "+training.callbacks.own={_target_: foreign.Watching}",
     ]
-    study = seedbed("repeat", *words["plain"], *more, "study.n=3", "--json", env=env, runs=tmp_path / "study")
+    study = seedbed("repeat", *words["plain"], *more, "study.n=3", "study.check=0", "--json", env=env, runs=tmp_path / "study")
     assert study.status == 0, study.err
     records = {}
     for file in (tmp_path / "study").glob("[0-9a-f]*/record.json"):

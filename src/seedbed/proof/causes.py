@@ -106,22 +106,28 @@ RESUMED = Cause("what a checkpoint doesn't hold: what a function has closed over
                 "keep it in the callback's attributes, or make it a function of the epoch")  # fmt: skip
 
 
+SHARED = Cause("what earlier runs of the same process have left: a library's own state, a file, a variable of C code",
+               "pass it to the model function as an argument, or set it anew there; study.check finds it in each study")  # fmt: skip
+
+
 EMULATED = ("libraries choose their code by the CPU that they find, sums are cut by the sizes of its caches, and RCPPS and RSQRTPS give "
             "what its maker likes", "determinism=portable, which fixes these and refuses what can't be fixed (docs/portable.md)")  # fmt: skip
 
 
 def usual(
     place: Place, traces: Sequence[Mapping[str, Any]], draws: Sequence[Mapping[str, Any]], surrounding: str | None,
-    differing: Sequence[str], findings: Sequence[Finding], resumed: bool = False, cpu: str = "",
+    differing: Sequence[str], findings: Sequence[Finding], resumed: bool = False, cpu: str = "", shared: bool = False,
 ) -> list[Cause]:  # fmt: skip
     """Causes of a difference at `place`, the likeliest first.
 
     traces: of both executions. draws: from the system's entropy, that no stream governs. surrounding: the one of
     `perturbing.PARTS` that was enough. differing: config keys in which the two configs differ. findings: of the static audit.
     resumed: whether one of the two was stopped, and gone on with. cpu: the CPU that was emulated for one of them.
+    shared: whether other seeds were trained before one of them, in its process.
     """
     found = [
         *([RESUMED] if resumed else []),
+        *([SHARED] if shared else []),
         *([Cause(f"the CPU ({cpu} for one of the two): {EMULATED[0]}", EMULATED[1])] if cpu else []),
         *_configured(differing),
         *([Cause(*SURROUNDINGS[surrounding])] if surrounding else []),

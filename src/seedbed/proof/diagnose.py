@@ -101,9 +101,10 @@ def diagnosed(first: Side, second: Side, looking: Looking) -> Diagnosis | None:
     draws = [draw for side in (first, second) for draw in side.execution.draws if not draw.get("governed")]
     traces = [first.seen.trace, second.seen.trace]
     resumed = named and first.stop != second.stop
+    shared = named and second.way.after > 0
     cpu = second.way.cpu or first.way.cpu if named else ""
     findings = [] if differing and named else looking.audited(first.config)
-    found = causes.usual(place, traces, draws, control.surrounding, differing if named else [], findings, resumed, cpu)
+    found = causes.usual(place, traces, draws, control.surrounding, differing if named else [], findings, resumed, cpu, shared)
     return Diagnosis(place, found, control, vanished, places.process(first.seen, second.seen))
 
 

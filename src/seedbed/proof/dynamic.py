@@ -20,6 +20,7 @@ from rich.table import Table
 from seedbed import Refused, printed, project_root
 from seedbed.proof import execution
 from seedbed.proof.execution import Execution
+from seedbed.proof.files import Carried, carried
 from seedbed.proof.perturbing import Way
 from seedbed.proof.tape import Tape
 from seedbed.proof.verify import compared
@@ -73,13 +74,15 @@ class Judged:
 @dataclass(frozen=True)
 class Audit:
     """differing: the outputs in which two executions differ. unexplained: they do though every value that was seen was the same.
-    executions: how many there were; capped: whether there would have been more than MOST."""
+    executions: how many there were; capped: whether there would have been more than MOST. files:
+    what an execution read that an earlier one, or itself before, had written."""
 
     judged: list[Judged]
     differing: list[str]
     executions: int
     unexplained: bool = False
     capped: bool = False
+    files: Sequence[Carried] = ()
 
     @property
     def errors(self) -> list[Judged]:
@@ -87,7 +90,7 @@ class Audit:
 
     @property
     def clean(self) -> bool:
-        return not self.errors and not self.unexplained
+        return not self.errors and not self.unexplained and not self.files
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "clean": self.clean}
@@ -128,10 +131,10 @@ def audited(config: DictConfig, folder: Path, said: Callable[[str], None], execu
     if first.status != FINISHED:
         raise Refused(f"The run {first.status}, so there is nothing to audit: {first.error}")
     differing = asking.ask("the same, with other values from each source", ["*"])
-    draws = _met(first.draws, asking.done[1].draws)
+    draws, files = _met(first.draws, asking.done[1].draws), carried(asking.done)
     if not differing:
         judged = [Judged(draw, "governed" if draw["governed"] else "nothing") for draw in draws]
-        return Audit(judged, [], len(asking.done))
+        return Audit(judged, [], len(asking.done), files=files)
     last = min(MADE_IN.get(name, 3) for name in differing)
     own_first = sorted(draws, key=lambda draw: bool(draw["package"]))
     suspects = {draw["site"]: draw for draw in own_first if not draw["governed"] and PHASES.index(draw["phase"]) <= last}
@@ -143,7 +146,7 @@ def audited(config: DictConfig, folder: Path, said: Callable[[str], None], execu
         else:
             verdict, outputs, why = found[draw["site"]]
             judged.append(Judged(draw, verdict, tuple(outputs), why))
-    return Audit(judged, differing, len(asking.done), unexplained, capped)
+    return Audit(judged, differing, len(asking.done), unexplained, capped, files)
 
 
 Found = dict[str, tuple[str, Sequence[str], str]]
@@ -238,6 +241,9 @@ def _lines(audit: Audit, words: Sequence[str]) -> list[tuple[str, str]]:
         rows += [("", one.draw["code"])] if one.draw["code"] else []
     if audit.errors:
         rows.append(("mend", "take the seed as an argument: a data function's parameter `seeds`, or keras.random.SeedGenerator()"))
+    rows += [("error", one.said) for one in audit.files]
+    if audit.files:
+        rows.append(("fix", "write into {record} (a callback's argument), or make the file an input: data.files names what is read"))
     if audit.unexplained:
         rows.append(("error", f"{', '.join(audit.differing).replace('_', ' ')} differ, and no draw that was seen explains it"))
     if audit.unexplained or audit.capped:

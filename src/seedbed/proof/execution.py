@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from seedbed import Refused
 from seedbed.proof import emulation
 from seedbed.proof.perturbing import AS_IT_IS, Way
-from seedbed.proof.work import HINDERED, Order
+from seedbed.proof.work import APART, HINDERED, Order
 from seedbed.run import children, process, training
 from seedbed.run.record import INTERRUPTED, Record
 
@@ -30,7 +30,7 @@ class Execution:
 
     folder: `outcome.json`, `log.txt`, the trace, `runs/<key>/`. status: the record's, or `failed` before there was one, or
     `stopped` where the trace had seen all it wanted. draws: who drew from the system's entropy (`entropy.Draw`s as dicts).
-    seconds: the whole process.
+    seconds: the whole process. apart: why it was not trained in the process of a study's other runs, where it was meant to be.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Execution:
     error: str | None
     seconds: float
     draws: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    apart: str | None = None
 
     @property
     def digests(self) -> dict[str, str]:
@@ -64,7 +65,7 @@ def execute(
     (folder / "outcome.json").unlink(missing_ok=True)
     needed = training.environment_of(config)
     process.refuse_conflicts(needed, str(config.determinism.level))
-    order = Order(config, folder, Singleton.get_state(), trace=dict(trace or {}), inside=way.inside)
+    order = Order(config, folder, Singleton.get_state(), trace=dict(trace or {}), inside=way.inside, after=way.after)
     begun = time.monotonic()
     with way.outside(folder, config) as given:
         env = process.environment(needed) | {key: value for key, value in given.pop("env").items() if key not in needed}
@@ -81,7 +82,18 @@ def execute(
             child.wait()
         finally:
             children.kill_group(child)  # also what it has started: workers of a PyDataset
+    if (found := _why_apart(folder)) is not None:  # a study would train it in a process of its own
+        return replace(execute(config, folder, name or way.name, replace(way, after=0), trace, stop), apart=found)
     return _left(folder, name or way.name, child.returncode, error.decode(errors="replace"), time.monotonic() - begun)
+
+
+def _why_apart(folder: Path) -> str | None:
+    """Why the runs before an execution let no other one into their process; None if they do, or there were none."""
+    try:
+        outcome = json.loads((folder / "outcome.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return str(outcome["error"]) if outcome["status"] == APART else None
 
 
 def _ordered(child: subprocess.Popen[bytes], order: Order) -> None:

@@ -64,12 +64,14 @@ while True:
 @dataclass(frozen=True)
 class Way:
     """The surroundings of one execution: which of PARTS are changed. number: another one changes the orders otherwise. cpu: the CPU
-    that is emulated, by QEMU's name; "": this machine's own."""
+    that is emulated, by QEMU's name; "": this machine's own. after: how many other seeds are trained before in the same process, as
+    a study does."""
 
     name: str
     parts: frozenset[str] = frozenset()
     number: int = 1
     cpu: str = ""
+    after: int = 0
 
     @property
     def inside(self) -> dict[str, Any]:

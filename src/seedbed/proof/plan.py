@@ -13,7 +13,10 @@ from seedbed.proof.perturbing import AS_IT_IS, PARTS, Way, impossible, perturbed
 from seedbed.run import config as configs
 
 # What an execution can change beside the first one, in the order in which differences are looked into.
-NOTHING, SURROUNDINGS, RESUME, CONFIG, CPU = "nothing", "surroundings", "resume", "config", "cpu"
+NOTHING, SURROUNDINGS, RESUME, STUDY, CONFIG, CPU = "nothing", "surroundings", "resume", "study", "config", "cpu"
+
+# The place in a study, of the execution that is one of a study's runs: the third one meets a model that has been traced.
+PLACE = 3
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Planned:
 class Wanted:
     """What a user asks for. others: configs that are to give the same bits, by the words that make them. times: executions of the
     config itself, all but the first perturbed; None: two. resume: one more, stopped half way. leave: parts that are not
-    perturbed. cpus: one more for each, on that CPU, emulated. alone: whether one execution is something to compare (a golden)."""
+    perturbed. cpus: one more for each, on that CPU, emulated. alone: whether one execution is something to compare (a golden).
+    study: one more, as the third run of a study."""
 
     others: Mapping[str, DictConfig] = field(default_factory=dict)
     times: int | None = None
@@ -40,6 +44,7 @@ class Wanted:
     leave: frozenset[str] = frozenset()
     cpus: Sequence[str] = ()
     alone: bool = False
+    study: bool = False
 
     @property
     def of_itself(self) -> int:
@@ -49,7 +54,7 @@ class Wanted:
     @property
     def adds(self) -> bool:
         """Whether anything is compared beside the executions of the config itself."""
-        return bool(self.others or self.resume or self.cpus or self.alone)
+        return bool(self.others or self.resume or self.study or self.cpus or self.alone)
 
 
 def check(config: DictConfig, wanted: Wanted) -> None:
@@ -63,8 +68,8 @@ def check(config: DictConfig, wanted: Wanted) -> None:
     for cpu in wanted.cpus:
         emulation.check(cpu)
     if wanted.times is not None and (wanted.times < 1 or (wanted.times == 1 and not wanted.adds)):
-        raise Refused(f"--times {wanted.times} leaves nothing to compare. Accepted: 2 or more; 1 with --golden, --against, --against-cpu "
-                      "or --resume.")  # fmt: skip
+        raise Refused(f"--times {wanted.times} leaves nothing to compare. Accepted: 2 or more; 1 with --golden, --against, --against-cpu, "
+                      "--resume or --study.")  # fmt: skip
     if wanted.resume and config.training.epochs < 2:
         raise Refused(f"--resume needs two epochs or more, to stop between them; training.epochs={config.training.epochs}.")
 
@@ -72,10 +77,12 @@ def check(config: DictConfig, wanted: Wanted) -> None:
 def executions(config: DictConfig, wanted: Wanted) -> list[Planned]:
     """All executions, the first one as it is; whatever is asked for is added to the perturbed ones, and replaces none."""
     ways = [perturbed(number, wanted.leave | set(impossible(config))) for number in range(1, wanted.of_itself)]
+    third = Way(f"as run {PLACE} of a study", after=PLACE - 1)
     return [
         Planned("as it is", NOTHING, config),
         *(Planned(way.name, SURROUNDINGS, config, way) for way in ways),
         *([Planned("stopped half way and resumed", RESUME, config, stopped=True)] if wanted.resume else []),
+        *([Planned(third.name, STUDY, config, third)] if wanted.study else []),
         *(Planned(words, CONFIG, other) for words, other in wanted.others.items()),
         *(Planned(f"on {cpu}, emulated", CPU, config, Way(f"on {cpu}, emulated", cpu=cpu)) for cpu in wanted.cpus),
     ]

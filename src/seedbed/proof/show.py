@@ -30,6 +30,9 @@ def verdict(found: Verdict, golden: Compared | None, written: Any, argv: Sequenc
         rows.append(("perturbed", ", ".join(words for part, words in PARTS.items() if part in changed)))
     for number, (part, why) in enumerate(found.left_out.items()):
         rows.append(("left out" if number == 0 else "", f"{PARTS[part]}: {why}"))
+    for side in found.sides:
+        if side.execution.apart:
+            rows.append(("not shared", f"{side.execution.name}, and trained in a process of its own: {side.execution.apart}"))
     if found.record is not None:
         rows.append(("record", f"{found.record.path}: {'the same bits' if found.holds else 'other bits'}"))
     status = found.sides[0].execution.status

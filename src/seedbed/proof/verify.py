@@ -60,6 +60,7 @@ class Verdict:
         executions = [
             {"name": side.execution.name, "changes": side.changes, "perturbed": sorted(side.way.parts), "status": side.execution.status,
              "seconds": round(side.execution.seconds, 2), "digests": side.execution.digests, "error": side.execution.error,
+             "apart": side.execution.apart,
              "differs": list(differs)}
             for side, differs in zip(self.sides, self.differs, strict=True)
         ]  # fmt: skip

@@ -6,6 +6,7 @@ Reads an `Order` from standard input (pickled by the process that started this o
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import sys
@@ -22,12 +23,16 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import json_text, record, training
+from seedbed.run import file_access, json_text, record, seeds, training
 from seedbed.run.record import write_atomically
 from seedbed.run.redaction import redacted
+from seedbed.run.session import Session, Worn
 
 # The exit status where not even `outcome.json` could be written (EX_IOERR of sysexits.h).
 HINDERED = 74
+
+# The status of an execution that was to follow others in their process, where a study would start another process.
+APART = "apart"
 
 
 @dataclass
@@ -35,7 +40,8 @@ class Order:
     """What a process is to do.
 
     trace: what `trace.Trace` is to see (its keyword arguments); inside: changes of this process's surroundings that only it can
-    make itself (`perturbing.inside`); entropy: the master seed where the level is `off`.
+    make itself (`perturbing.inside`); entropy: the master seed where the level is `off`; after: how many other seeds are trained
+    before, as a study does.
     """
 
     config: DictConfig
@@ -44,6 +50,7 @@ class Order:
     entropy: int | None = None
     trace: Mapping[str, Any] = field(default_factory=dict)
     inside: Mapping[str, Any] = field(default_factory=dict)
+    after: int = 0
 
 
 def main() -> int:
@@ -84,10 +91,36 @@ def _trained(order: Order, stack: ExitStack) -> dict[str, Any]:
     seen = trace.Trace(order.folder, draws, **order.trace)
     config = order.config
     config.runs = str(order.folder / "runs")
-    stack.callback(seen.ended)  # also what was seen of a run that fails
-    found = training.run(config, order.entropy, said=lambda line: print(line, flush=True), watch=seen)
+    session = Session(many=order.after > 0)
+    files = file_access.watch()
+    files.begin((str(order.folder),))
+    stack.callback(lambda: write_atomically(order.folder / "files.json", json_text.dumps(vars(files.end()))))
+    try:
+        _others(order, session)
+        if session.worn:
+            raise Worn(session.worn)
+        stack.callback(seen.ended)  # also what was seen of a run that fails
+        found = training.run(config, order.entropy, said=lambda line: print(line, flush=True), watch=seen, session=session)
+    except Worn as worn:
+        return {"status": APART, "error": str(worn)}
     hindered = found.status == record.INTERRUPTED and found.exit_status() == 1
     error = str(found.content.get("error") or "")
     if hindered:  # its records are gone with the proof's folder, and nothing goes on from them
         error = f"{error.rpartition('; the same command')[0]}, then the same command again."
     return {"status": found.status, "record": str(found.path), "error": error or None, "hindered": hindered}
+
+
+def _others(order: Order, session: Session) -> None:
+    """Train the seeds that come before this one in a study, in the same process; how they end is not asked."""
+    for number in range(1, order.after + 1):
+        config = copy.deepcopy(order.config)
+        master = (int(config.seeds.master) + number) % (seeds.LARGEST + 1)
+        config.seeds.master, config.runs = master, str(order.folder / "others")
+        if session.worn or training.environment_of(config) != training.environment_of(order.config):
+            break
+        try:
+            training.run(config, said=lambda line: print(line, flush=True), session=session)
+        except Exception as error:
+            if isinstance(error, Worn):
+                raise
+            traceback.print_exc()

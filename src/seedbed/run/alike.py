@@ -8,7 +8,10 @@ Something whose insides can't be seen has no hash (`Unseen`): better to build an
 
 from __future__ import annotations
 
+import contextvars
+import copyreg
 import enum
+import functools
 import hashlib
 import itertools
 import random
@@ -28,9 +31,16 @@ SEEDS = frozenset({"seed", "_init_seed", "_initial_seed"})
 BOOKS = frozenset({"_tracker", "_trainable_variables_indices", "_nodes"})
 
 OPAQUE = (
-    type(threading.Lock()), type(threading.RLock()), threading.local, threading.Thread, types.GetSetDescriptorType, np.ufunc,
+    type(threading.Lock()), type(threading.RLock()), threading.Thread, types.GetSetDescriptorType, np.ufunc,
     types.MemberDescriptorType, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType,
 )  # fmt: skip
+
+# What Python itself writes into a module.
+OF_PYTHON = frozenset({"__builtins__", "__spec__", "__loader__", "__cached__", "__warningregistry__"})
+
+# Classes written in C whose contents `_Walk` knows how to reach; of another one `__reduce_ex__` says what it holds.
+SEEN_IN_C = frozenset({object, dict, list, tuple, set, frozenset, int, float, complex, str, bytes, BaseException, type, threading.local})
+STATIC_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, which every class written in Python has (and some written in C)
 LIBRARIES = frozenset({"keras", "tensorflow", "numpy", "tree", "optree", "ml_dtypes", "builtins", "functools", "collections"})
 
 
@@ -45,8 +55,18 @@ def made_of(value: Any, place: str = "") -> str:
     return walk.digest.hexdigest()
 
 
+def state(value: Any, known: Mapping[int, str]) -> str:
+    """Hash all that `value` holds, values of variables too; raises Unseen. known: objects that are looked at by themselves, by id."""
+    walk = _Walk(values=True, known=known)
+    try:
+        walk.take(value, "")
+    except (Exception, RecursionError) as error:
+        raise error if isinstance(error, Unseen) else Unseen(type(error).__name__) from None
+    return walk.digest.hexdigest()
+
+
 def state_of(modules: Iterable[str]) -> dict[str, str]:
-    """What the imported ones of `modules` hold (global variables, attributes of their classes), as a hash by module.
+    """Hash what the imported ones of `modules` hold, by `module.name`: global variables, and attributes of their classes.
 
     A run that changes it would not find, in the same process, what a fresh process has. Raises Unseen.
     """
@@ -56,17 +76,26 @@ def state_of(modules: Iterable[str]) -> dict[str, str]:
         if module is None:
             continue
         walk = _Walk(values=True)
-        for key, value in vars(module).items():
-            if key.startswith("__") or (isinstance(value, types.ModuleType | types.FunctionType | type) and value.__module__ != name
-                                        if hasattr(value, "__module__") else isinstance(value, types.ModuleType)):  # fmt: skip
+        found[name] = ""  # the module itself: a run that imports it is seen, too
+        for key, value in list(vars(module).items()):
+            if key in OF_PYTHON or _is_elsewhere(value, name):
                 continue
-            walk.step(key)
-            if isinstance(value, type):
-                walk.body(value, f"{name}.{key}")
-            else:
-                walk.take(value, f"{name}.{key}")
-        found[name] = walk.digest.hexdigest()
+            walk.digest = hashlib.sha256()
+            try:
+                (walk.body if isinstance(value, type) else walk.take)(value, f"{name}.{key}")
+            except (Exception, RecursionError) as error:  # what properties and copies of the user's objects raise
+                if isinstance(error, Unseen):
+                    raise
+                raise Unseen(f"{name}.{key} ({type(error).__name__})") from None
+            found[f"{name}.{key}"] = walk.digest.hexdigest()
     return found
+
+
+def _is_elsewhere(value: Any, module: str) -> bool:
+    """Whether a global variable of `module` is a module, function or class that another module holds."""
+    if isinstance(value, types.ModuleType):
+        return True
+    return isinstance(value, types.FunctionType | type) and getattr(value, "__module__", module) != module
 
 
 def clear_caches(modules: Iterable[str]) -> None:
@@ -78,8 +107,9 @@ def clear_caches(modules: Iterable[str]) -> None:
 
 
 class _Walk:
-    def __init__(self, values: bool = False) -> None:
+    def __init__(self, values: bool = False, known: Mapping[int, str] | None = None) -> None:
         self.values = values  # whether variables count with their values and generators with their seeds
+        self.known = known or {}  # objects that are looked at by themselves, by id, each with what stands for it
         self.library = True  # whether what is being looked at belongs to an object of Keras's own
         self.digest = hashlib.sha256()
         self.seen: dict[int, int] = {}
@@ -96,6 +126,8 @@ class _Walk:
             return self.step(kind.__qualname__, repr(value))
         if isinstance(value, types.ModuleType):
             return self.step("module", value.__name__)
+        if id(value) in self.known:
+            return self.step("known", self.known[id(value)])
         if id(value) in self.seen:
             return self.step("again", self.seen[id(value)])
         self.seen[id(value)] = len(self.seen)
@@ -141,8 +173,12 @@ class _Walk:
             for inner in ("fget", "fset", "__func__"):
                 self.take(getattr(value, inner, None), place)
             return None
-        if isinstance(value, OPAQUE) or package in ("logging", "abc", "_io", "typing"):
+        if isinstance(value, OPAQUE) or package in ("logging", "abc", "typing"):
             return self.step("opaque", kind.__qualname__)
+        if package == "_io":
+            return self._file(value, place)
+        if isinstance(value, contextvars.ContextVar):
+            return self.take((value.name, value.get(None)), place)
         if isinstance(value, np.random.Generator):
             return self.take(value.bit_generator.state, place)
         if isinstance(value, np.random.RandomState):
@@ -159,13 +195,55 @@ class _Walk:
                 return self._array(np.asarray(value), place)
         if package == "tensorflow" and not hasattr(value, "__dict__"):
             return self.step(kind.__qualname__, repr(value))
-        if hasattr(value, "cache_info"):
+        if hasattr(kind, "cache_info"):
             self.step(repr(value.cache_info()))
             return self.take(value.__wrapped__, place)
-        if hasattr(value, "__next__"):
+        if hasattr(kind, "__next__"):
             raise Unseen(f"{place}, a {kind.__name__}")
+        if kind is object:
+            return self.step("object")
+        if package == "pandas" and hasattr(value, "to_numpy"):  # without the look-up tables that it makes as it is asked
+            return self._table(value, place)
+        if _is_in_c(kind):
+            return self._in_c(value, kind, place)
         of_keras = package == "keras" or _is_initializer(value)
         return self.attributes(value, SEEDS if of_keras and self._only_starts(value) else frozenset(), place)
+
+    def _file(self, value: Any, place: str) -> None:
+        """An open file: its name and where it is read or written next; of one in memory its contents."""
+        self.step("file", type(value).__qualname__, getattr(value, "name", ""), value.closed)
+        if hasattr(value, "getvalue") and not value.closed:
+            self.take(value.getvalue(), place)
+        elif not value.closed and value.seekable():
+            try:
+                self.step(value.tell())
+            except OSError:  # it is being iterated over
+                raise Unseen(f"{place}, a file that is being read line by line") from None
+
+    def _table(self, value: Any, place: str) -> None:
+        """A DataFrame, Series, Index or array of pandas."""
+        self.step("table", type(value).__qualname__, getattr(value, "name", ""))
+        if hasattr(value, "index"):
+            self._table(value.index, place)
+        if not hasattr(value, "columns"):
+            return self.take(value.to_numpy(), place)
+        self._table(value.columns, place)
+        for number in range(len(value.columns)):
+            self.take(value.iloc[:, number].to_numpy(), place)
+        return None
+
+    def _in_c(self, value: Any, kind: type, place: str) -> None:
+        """An object of a class written in C (ctypes, a DataFrame's blocks): what it says of itself to be copied."""
+        self.step("in C", kind.__module__, kind.__qualname__)
+        try:
+            reduced = copyreg.dispatch_table.get(kind)  # as `copy` and `pickle` ask
+            parts: Any = reduced(value) if reduced else value.__reduce_ex__(4)
+        except Exception:  # the class may raise anything
+            raise Unseen(f"{place}, a {kind.__name__}") from None
+        for part in (parts,) if isinstance(parts, str) else parts:
+            if hasattr(part, "__next__"):
+                part = list(part)
+            self.take(part, place)
 
     def _only_starts(self, value: Any) -> bool:
         """Whether a seed of this object decides values of variables and nothing else: Keras's seed generators, and its
@@ -186,7 +264,7 @@ class _Walk:
             if repr(value) == object.__repr__(value) or " at 0x" in repr(value):
                 raise Unseen(f"{place}, a {kind.__name__}")
             return self.step(repr(value))
-        held = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+        held = {name: getattr(value, name) for name in slots if hasattr(value, name)} | dict(getattr(value, "__dict__", {}))
         outer, self.library = self.library, kind.__module__.partition(".")[0] in LIBRARIES
         for name in sorted(held):
             if name not in without and name not in BOOKS and not name.startswith("_self_"):
@@ -210,6 +288,9 @@ class _Walk:
                 self.step("empty")
         for part in (function.__defaults__, function.__kwdefaults__, function.__dict__ or None):
             self.take(part, f"{place}()")
+        if function.__globals__ is not getattr(sys.modules.get(str(function.__module__)), "__dict__", None):  # made by `exec`
+            for name in function.__code__.co_names:
+                self.take(function.__globals__.get(name), f"{place}() {name}")
 
     def _code(self, code: types.CodeType, place: str) -> None:
         """What a function does. Not by `marshal`, whose bytes depend on how often an object is referred to."""
@@ -227,6 +308,23 @@ class _Walk:
             if name not in ("__dict__", "__weakref__", "__doc__", "__module__", "__abstractmethods__", "_abc_impl", "__annotations__"):
                 self.step(name)
                 self.take(item, f"{place}.{name}")
+
+
+@functools.cache
+def _is_in_c(kind: type) -> bool:
+    """Whether a class, or one that it is derived from, is written in C and may keep something out of sight."""
+    methods = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType)
+    for base in kind.__mro__:
+        if base in SEEN_IN_C:
+            continue
+        held = vars(base)
+        fields = {name for name, item in held.items() if isinstance(item, types.GetSetDescriptorType)} - {"__dict__", "__weakref__"}
+        file = str(getattr(sys.modules.get(base.__module__), "__file__", ""))
+        if not base.__flags__ & STATIC_TYPE or fields or file.endswith((".so", ".pyd")):
+            return True
+        if any(isinstance(item, methods) for item in held.values()):
+            return True
+    return False
 
 
 def _is_initializer(value: Any) -> bool:

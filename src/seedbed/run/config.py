@@ -142,6 +142,7 @@ class Study:
     confidence: float = 0.95
     alpha: float = 0.05
     power: float = 0.8
+    check: Any = "auto"  # or a number; `check` says no to the rest
     per_job: int | None = None
     track_models: bool = False
     call: str | None = None  # set by `seedbed repeat` for the jobs of a launcher
@@ -302,6 +303,7 @@ def check(config: DictConfig) -> None:
         f"study.confidence={study.confidence}": (0 < study.confidence < 1, "more than 0 and less than 1, as 0.95"),
         f"study.alpha={study.alpha}": (0 < study.alpha < 1, "more than 0 and less than 1, as 0.05"),
         f"study.power={study.power}": (0 < study.power < 1, "more than 0 and less than 1, as 0.8"),
+        f"study.check={study.check}": (study.check == "auto" or (type(study.check) is int and study.check >= 0), "auto, or a number of seeds: 0, 1, …"),
         f"study.per_job={study.per_job}": (study.per_job is None or study.per_job >= 1, "1 or more, or null"),
     }  # fmt: skip
     wrong = [f"{what} is not accepted. Accepted: {words}." for what, (holds, words) in accepted.items() if not holds]

@@ -124,7 +124,7 @@ def _train(
         found.resumed_at = None
         with streams.global_generators(seeds["python"], seeds["numpy"]):
             return _train(found, config, seeds, reload(), reload, said, progress, session, watch)
-    found.update(engine=engine, not_shared=session.why if session.many else None)
+    found.update(engine=engine, not_shared=session.left() if session.many or session.apart else None, earlier_runs=session.runs)
     fitted = time.perf_counter()
     watch.fitted(model, found.history())
 

@@ -293,6 +293,23 @@ def _is_standard(path: Path) -> bool:
     return not _in_packages(path) and any(root in here for root in _installed() if root != Path(sys.prefix).resolve())
 
 
+def locked_modules(backend: str) -> frozenset[str]:
+    """The top-level modules that the packages of the lock bring."""
+    names = _locked_names() | _locked_names(backend)
+    return frozenset(top for top, packages in _distributions().items() if any(_plain(name) in names for name in packages))
+
+
+def is_known(file: str, top: str, locked: frozenset[str]) -> bool:
+    """Whether a module is Python's own, or in a package that the lock names. top: its top-level module; locked: `locked_modules`."""
+    path = Path(file)
+    if not _in_packages(path):
+        return _is_standard(path)
+    # by its place, too: a module written in C may have a name that tells nothing (SciPy's `_moduleTNC`)
+    parts = path.parts
+    last = max(number for number, part in enumerate(parts) if part in ("site-packages", "dist-packages"))
+    return top in locked or parts[last + 1].partition(".")[0] in locked
+
+
 @cache
 def _distributions() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()

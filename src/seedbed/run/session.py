@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from seedbed.run import alike, determinism, provenance
+from seedbed.run import alike, determinism, file_access, process_state
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
 
+MOST_NAMED = 5  # of what a run has changed
 DRAWS = "a module draws random numbers when it is imported"
 
 
@@ -44,13 +45,23 @@ class Session:
     known: what `once` would have made, by name, from the process that started this one.
     """
 
-    def __init__(self, many: bool = False, known: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, many: bool = False, known: Mapping[str, Any] | None = None, apart: str | None = None,
+                 written: Iterable[str] = ()) -> None:  # fmt: skip
         self.many = many
+        self.apart = apart  # why this process was started, if another one couldn't go on
+        self.runs = 0  # that this process has trained
+        self.written = set(written)  # files that earlier runs wrote, of this process or of another one of the study
+        self.files: list[str] = []  # those of them that the last run read before it wrote them
         self.worn: str | None = None  # why the next run needs a fresh process
         self.why: dict[str, str] = {}  # what the last run didn't share, and why
         self.facts: dict[str, Any] = dict(known or {})
+        self._before = set(sys.modules)
         self._names: list[str] = []
         self._state: dict[str, str] | None = None
+        self._process: dict[str, str] = {}
+        self._functions: process_state.Functions | None = None
+        self._watched: process_state.Watched | None = None
+        self._spoilt: str | None = None  # why the model that was here is none to go on with
         self._imported = False
         self._first: tuple[dict[str, int], DataSet] | None = None
         self._stateless = False  # whether making the data leaves no state in TensorFlow's kernels
@@ -71,15 +82,22 @@ class Session:
         if drew and self.many:
             self.worn = DRAWS
 
-    def begin(self, names: Callable[[], Iterable[str]]) -> None:
-        """Before a run's first step: note what the user's modules hold, so that `end` sees whether the run has changed it.
+    def begin(
+        self, names: Callable[[], Iterable[str]], locked: Callable[[], frozenset[str]] = frozenset, own: Iterable[str] = ()
+    ) -> None:  # fmt: skip
+        """Before a run's first step: note what it can change that outlives it, so that `end` sees whether it has.
 
-        names: those of all modules that the run can reach.
+        names: those of all modules that the run's source reaches. locked: the modules that the lock's packages bring.
+        own: folders in which seedbed itself writes.
         """
-        self.why = {}
+        if self.many or self.apart:
+            file_access.watch().begin(own)
+        self.files = []
+        self.why = {"process": self.apart} if self.apart and self.runs == 0 else {}
         if self.many and self._state is None:
             self._names = [name for name in names() if not name.startswith("seedbed.")]
-            self._state = self._look()
+            self._watched = process_state.Watched(self._names, self._before, locked())
+            self._state, self._process = self._look(), process_state.look()
 
     def before_training(self, targets: Callable[[], Iterable[str]]) -> None:
         """Import the modules of all `_target_`s, so that what they hold is known before they are used. Raises Worn."""
@@ -94,26 +112,49 @@ class Session:
             self.worn = DRAWS
             raise Worn(self.worn)
         self._state = {**self._look(), **(self._state or {})}
+        self._process, self._functions = process_state.look(), process_state.Functions()
 
     def end(self, finished: bool) -> None:
         """After a run: is what the next one will find here what a fresh process has?"""
+        if self.many or self.apart:
+            self.left()
+            self.written |= set(file_access.watch().end().written)
         if not self.many:
             return
+        self.runs += 1
         if (shared := self._shared) is not None:
-            from seedbed.run import looking
+            from seedbed.run import model_state
 
-            if not finished or looking.plain(shared.model) != shared.plain:
+            changed = model_state.changed(shared.plain, model_state.of(shared.model))
+            if not finished or changed:
                 self._shared = None  # it may have been left in any state
+                self._spoilt = f"{_listed(changed)} changed while it was trained" if changed else "the run before this one didn't finish"
         alike.clear_caches(self._own())
         self._compare()
 
+    def left(self) -> dict[str, str]:
+        """What this run did not share, or found of earlier runs, and why."""
+        if (seen := file_access.watch().now) is not None:
+            self.files = sorted({*seen.rewritten(), *seen.found(self.written)})
+        if self.files:
+            self.why["files"] = f"it read what earlier runs, or others, have written: {_listed(self.files)}"
+        return self.why
+
     def _compare(self) -> None:
+        """Note why the next run needs a fresh process, if it does."""
         before, now = self._state or {}, self._look()
-        if changed := [name for name, state in now.items() if before.get(name) != state]:
-            self.worn = self.worn or f"the run has changed what the module {', '.join(changed)} holds, or has imported it"
+        changed = [name for name, state in now.items() if before.get(name) != state]
+        changed += [name for name in before if name not in now]
+        surroundings = process_state.changed(self._process, process_state.look())
+        patched = self._functions.changed() if self._functions is not None else []
+        said = [f"what the modules hold: {_listed(changed)}"] if changed else []
+        said += [_listed(surroundings)] if surroundings else []
+        said += [f"functions of libraries: {_listed(patched)}"] if patched else []
+        if said:
+            self.worn = self.worn or f"the run has changed {'; '.join(said)}"
 
     def _own(self) -> list[str]:
-        return [name for name in self._names if provenance.is_own_module(name)]
+        return self._watched.names() if self._watched is not None else []
 
     def _look(self) -> dict[str, str]:
         try:
@@ -164,14 +205,14 @@ class Session:
 
         batch: makes a batch, to look at a train step with. shareable: whether it is for TensorFlow and one device.
         """
-        from seedbed.run import building, looking, loop
+        from seedbed.run import building, loop, model_state
 
         if not self.many or not shareable:
             fresh = build()
             self.why["model"] = "models are shared on TensorFlow and one device alone"
             return Shared(fresh, loop.Engine(fresh))
         old, self._shared, self.kernels = self._shared, None, False
-        why = "no run before this one has left one here" if old is None else self._judged(old, batch)
+        why, self._spoilt = (self._spoilt or "no run before this one has left one here") if old is None else self._judged(old, batch), None
         if old is not None and why is None:
             with determinism.keeping_kernels():
                 fresh = build()
@@ -186,7 +227,7 @@ class Session:
         met: set[str] = set()
         with determinism.stateful_operations(met):
             fresh = build()
-        new = Shared(fresh, loop.Engine(fresh), self._made_of(fresh), _values(fresh), looking.plain(fresh), building.global_generator())
+        new = Shared(fresh, loop.Engine(fresh), self._made_of(fresh), _values(fresh), model_state.of(fresh), building.global_generator())
         if met:
             new.obstacle = f"it is built with TensorFlow's own random operations ({', '.join(sorted(met))})"
         self.why["model"] = str(why)
@@ -195,7 +236,7 @@ class Session:
 
     def _judged(self, old: Shared, batch: Callable[[], Any]) -> str | None:
         """Why a model can't be used again; None if it can."""
-        from seedbed.run import looking
+        from seedbed.run import looking, model_state
 
         if not old.judged:
             old.judged = True
@@ -203,6 +244,8 @@ class Session:
                 old.obstacle = old.obstacle or "training has added variables to it"
             if hidden := looking.hidden_state(old.model, batch()):
                 old.obstacle = old.obstacle or f"it keeps state that can't be set back ({hidden})"
+            if changed := model_state.changed(old.plain, model_state.of(old.model)):  # by making these graphs
+                old.obstacle = old.obstacle or f"{_listed(changed)} changes while TensorFlow makes a graph"
         return old.obstacle
 
     def _made_of(self, fresh: Any) -> str:
@@ -210,6 +253,12 @@ class Session:
             return alike.made_of(fresh)
         except alike.Unseen as error:
             return f"{id(fresh)}: what {error}, holds can't be seen"  # like no other
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names of a list, and how many there are more."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _values(model: Any) -> list[Any]:

@@ -6,8 +6,10 @@ only if there is none import TensorFlow and train.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -98,7 +100,10 @@ def _run(
         undrawn = streams.state_hash()
         call = targets.target(config.data.source, "data.source")
         session.imported(streams.state_hash() != undrawn)
-    session.begin(code)
+    if session.many and "tensorflow" in sys.modules:  # what the level sets is no change by the run
+        determinism.apply(level)
+    locked = partial(session.once, "locked", lambda: provenance.locked_modules(config.backend.name))
+    session.begin(code, locked, own=(str(Path(config.runs).absolute()),))
     watch.begun()
 
     def load(seeds: Mapping[str, int]) -> DataSet:

@@ -12,10 +12,12 @@ import math
 import platform
 import signal
 import sys
+import tempfile
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from seedbed import Refused
 from seedbed.run import children, process, provenance, training
 from seedbed.run.record import naming
 from seedbed.run.redaction import redacted
-from seedbed.study import plan, work
+from seedbed.study import check, plan, work
 from seedbed.study.early import Process, start
 from seedbed.study.plan import BEGUN, REFUSED, Task
 
@@ -41,29 +43,45 @@ class Stopped(Exception):
 def here(configs: list[DictConfig], tasks: Sequence[Task], call: str, first: Process | None = None) -> None:
     """Train `tasks` on this machine, in as few processes as give the bits of one process each. Raises Stopped.
 
+    Where code takes part that can keep something out of sight, a later one is trained a second time in a fresh process beside the
+    others (`check`); what that finds is written into the study's folder.
     first: a process that `start` has started already, with the environment for the first task.
     """
     hydra, diff = Singleton.get_state(), provenance.diff()
     codes = [training.code_of(config) for config in configs]
-    known = [{"study": training.study_of(config, code), "code": code, "diff": diff} for config, code in zip(configs, codes, strict=True)]
-    remaining = list(tasks)
+    known = [
+        {"study": training.study_of(config, code), "code": code, "diff": diff, "locked": provenance.locked_modules(config.backend.name)}
+        for config, code in zip(configs, codes, strict=True)
+    ]
     if tasks and (strange := _other_machine(tasks[0].folder, configs[0].backend.name)) and configs[0].determinism.level == "strict":
         for task in tasks:
             task.note(status=REFUSED, call=call, error=strange)
         return
     # a user's own shell that contradicts the level is an error; here it is what launchers set in their workers that is replaced
     environments = {task: work.needed(configs, task) for task in tasks}
-    many = True
+    order = work.Order(configs, [], call, hydra, True, known, _node())
+    with _checking(order, tasks, environments):
+        _trained(order, tasks, environments, first)
+
+
+def _trained(order: work.Order, tasks: Sequence[Task], environments: Mapping[Task, Any], first: Process | None) -> None:
+    """Start one process after the other until all tasks have come to an end."""
+    call, many, worn = order.call, True, None
+    remaining = [task for task in tasks if not is_settled(task, call)]
     while remaining:
-        environment = environments[remaining[0]]
-        group = [task for task in remaining if environments[task] == environment] if many else remaining[:1]
+        alone = check.differs(remaining[0].folder)
+        environment, share = environments[remaining[0]], many and alone is None
+        group = [task for task in remaining if environments[task] == environment] if share else remaining[:1]
+        if share:
+            group = [task for task in group if check.differs(task.folder) is None]
         child, first = first or start(environment), None
-        status = _ended(child, work.Order(configs, group, call, hydra, many, known, _node()))
+        status = _ended(child, replace(order, tasks=group, many=share, apart=alone.said if alone else worn))
         before, remaining = len(remaining), [task for task in remaining if not is_settled(task, call)]
         if status in (130, 143):
             raise Stopped(status)
         if status == work.HINDERED:  # it would be the same for every further seed
             raise Stopped(1, _hindrance(group, call))
+        worn = next((task.noted()["worn"] for task in remaining if _is_mine(task, call) and task.noted().get("worn")), worn)
         if status in (work.DONE, work.WORN) and len(remaining) < before:
             continue
         if status == work.WORN and many:  # before its first run: these seeds can share nothing
@@ -78,6 +96,68 @@ def here(configs: list[DictConfig], tasks: Sequence[Task], call: str, first: Pro
             error = f"The process that trained it {how}{hint}; see {log}."
             blamed.note(**{**blamed.noted(), "status": "failed", "call": call, "error": error})
             remaining.remove(blamed)
+
+
+@contextmanager
+def _checking(order: work.Order, tasks: Sequence[Task], environments: Mapping[Task, Any]) -> Iterator[None]:
+    """Train the later seeds that are to be checked a second time, meanwhile; compare when all is over.
+
+    On a GPU, whose memory one process takes, afterwards.
+    """
+    chosen = _chosen(order, tasks)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".check-", dir=tasks[0].folder))) if chosen else Path()
+        beside = {} if provenance.gpu() else {task: _second(order, task, environments[task], folder) for task in chosen}
+        for child in beside.values():
+            stack.callback(child.wait)
+            stack.callback(child.kill)
+        yield
+        for task in chosen:
+            if not is_settled(task, order.call):
+                continue
+            child = beside.get(task) or _second(order, task, environments[task], folder)
+            stack.callback(child.wait)
+            stack.callback(child.kill)
+            mine = [one for one in tasks if order.known[one.side]["study"] == order.known[task.side]["study"]]
+            status = _waited(child)
+            for place in {one.folder for one in mine}:
+                verdict = check.judged(task, _scratch(folder, task), status, [one for one in mine if one.folder == place], order.call)
+                worse = check.read(place)
+                if verdict is not None and not (worse and worse.call == order.call and worse.agrees is False):
+                    check.write(place, verdict)
+
+
+def _chosen(order: work.Order, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks to train twice: of those that share code, and where several jobs train one study, in the first of them."""
+    chosen: list[Task] = []
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(order.known[task.side]["study"], []).append(task)
+    for group in groups.values():
+        if len(group) < 2 or check.differs(group[0].folder):
+            continue
+        count = check.number(order.configs[group[0].side])
+        if count and (found := check.candidates(group, count)):
+            try:
+                (group[0].folder / f".checked-{order.call}").touch(exist_ok=False)
+            except FileExistsError:  # another job does
+                continue
+            chosen += found
+    return chosen
+
+
+def _second(order: work.Order, task: Task, environment: Any, folder: Path) -> Process:
+    """The process that trains a task a second time; its record goes into `_scratch`."""
+    child = start(environment)
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        replace(order, tasks=[task], many=False, scratch=_scratch(folder, task)).write(child.stdin)
+        child.stdin.close()
+    return child
+
+
+def _scratch(folder: Path, task: Task) -> Path:
+    return folder / f"{task.side}-{task.master}"
 
 
 def _hindrance(tasks: Sequence[Task], call: str) -> str:
@@ -125,7 +205,16 @@ def _node() -> str:
 
 
 def _ended(child: Process, order: work.Order) -> int:
-    """Give a process its order, wait for it, hand signals on to it; its exit status, negative for a signal that ended it."""
+    """Give a process its order and wait for it; see `_waited`."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        order.write(child.stdin)
+        child.stdin.close()
+    return _waited(child)
+
+
+def _waited(child: Process) -> int:
+    """The exit status of a process, negative for a signal that ended it; signals are handed on to it. Raises Stopped."""
     stopped: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
@@ -133,12 +222,6 @@ def _ended(child: Process, order: work.Order) -> int:
         child.send_signal(number)
 
     with process.signals_to(stop):
-        assert child.stdin is not None
-        try:
-            order.write(child.stdin)
-            child.stdin.close()
-        except BrokenPipeError:
-            pass
         status = child.wait()
     if stopped:
         raise Stopped(128 + stopped[0])

@@ -3,6 +3,7 @@
 It holds
     study.json       what was asked for: id, name, the stream that is varied (null: all), the overrides
     seeds/<master>.json   where the run of this master seed is: its key, its status, its error; written as it happens
+    check.json       what came out when a later seed was trained a second time in a fresh process (`check`)
     log.txt          what the processes that train say
     summary.*, runs.csv, *.png   the report
 The records are the truth and this is an index of them; it may be removed at any time, and the same command makes it anew

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from seedbed import Refused
 from seedbed.run import config as configuration
 from seedbed.run import process
 from seedbed.run.record import FINISHED, Record
-from seedbed.study import launch, plan, work
+from seedbed.study import check, launch, plan, work
 from seedbed.study.early import Early, Process
 from seedbed.study.plan import REFUSED, Study, Task
 
@@ -36,10 +37,15 @@ class Result:
     failures: Mapping[int, str]
     trained: int
     stopped: int | None = None  # the exit status of the signal, or of the disk, that stopped it
+    check: check.Verdict | None = None  # whether runs that share a process have the bits of runs alone, if that was asked
 
     @property
     def complete(self) -> bool:
         return len(self.records) == len(self.study.masters)
+
+    def files(self) -> list[str]:
+        """Files that runs read after earlier runs, or others, had written them: what is in them is no input that is known."""
+        return sorted({str(path) for task in self.study.tasks() for path in task.noted().get("files") or ()})
 
     def names(self) -> list[str]:
         """The metrics that every run has, in their order, the test part's first, then the validation part's."""
@@ -83,6 +89,7 @@ def run(
     configs = [one.config for one in asked]
     for config in configs:
         configuration.check(config)
+        check.refuse(config)
         config.study.call = call
         task = plan.Task(Path(), plan.masters(config)[0], config.study.vary)
         process.refuse_conflicts(work.needed([config], task), config.determinism.level)
@@ -94,6 +101,8 @@ def run(
             for study in sorted({study.path: study for study in studies}.values(), key=lambda study: study.path):
                 stack.enter_context(_locked(study, said))
                 (study.path / "machine.json").unlink(missing_ok=True)
+                for left in study.path.glob(".check*"):  # of a call that was killed
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
             begun(studies, call)
             with plan.written("The study was broken off"):  # notes of how seeds stand
                 return _trained(asked, studies, hydra, call_hydra, said, watched, launcher, first)
@@ -109,17 +118,34 @@ def _trained(
 ) -> list[Result]:  # fmt: skip
     configs, call, stopped = [one.config for one in asked], str(asked[0].config.study.call), None
     tasks = [task for side, study in enumerate(studies) for task in study.tasks(side)]
+
+    def train(first: Process | None) -> None:
+        if launcher == "basic":
+            launch.here(configs, tasks, call, first)
+            return
+        for one, study in zip(asked, studies, strict=True):
+            launch.launched(call_hydra, one.words, launch.shares(one.config, hydra, study.tasks()), call, hydra)
+
     with watched(" / ".join(study.name for study in studies[:2]), lambda: counts(tasks, call)):
         try:
-            if launcher == "basic":
-                launch.here(configs, tasks, call, first)
-            else:
-                for one, study in zip(asked, studies, strict=True):
-                    launch.launched(call_hydra, one.words, launch.shares(one.config, hydra, study.tasks()), call, hydra)
+            train(first)
+            if polluted := [study for study in studies if _is_new(check.differs(study.path), call)]:
+                for study in polluted:
+                    verdict = check.differs(study.path)
+                    assert verdict is not None
+                    said(f"{verdict.said} They are trained again now.")
+                    check.forget(study.tasks())
+                train(None)
+                for study in polluted:
+                    if verdict := check.differs(study.path):
+                        check.write(study.path, check.confirmed(verdict, study.tasks()))
         except launch.Stopped as stop:
             stopped = int(stop.args[0])
             if stopped == 1:
                 said(f"The study stops here. {stop.args[1]}")
+        finally:
+            for study in studies:
+                (study.path / f".checked-{call}").unlink(missing_ok=True)
     for task in tasks:
         if task.noted().get("call") != call and stopped is None:  # a job that never came so far
             where = f"see {task.folder / 'log.txt'}, and the launcher's own logs under {hydra.sweep.dir}"
@@ -130,8 +156,13 @@ def _trained(
         _refuse_what_concerns_all(mine, call)
         settled = [task.noted() for task in mine]
         trained = sum(noted.get("call") == call and noted.get("status") == FINISHED and not noted.get("reused") for noted in settled)
-        results.append(Result(study, study.records(), study.failures(), trained, stopped))
+        results.append(Result(study, study.records(), study.failures(), trained, stopped, check.read(study.path)))
     return results
+
+
+def _is_new(verdict: check.Verdict | None, call: str) -> bool:
+    """Whether a check of this call has found other bits, and nothing has been trained again since."""
+    return verdict is not None and verdict.call == call and verdict.repeats is None
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def markdown(result: Result, said: str, found: Mapping[str, Summary]) -> str:
     """The report as a page for people."""
-    lines = [f"# {result.study.name}", "", said, ""]
+    lines = [f"# {result.study.name}", "", *([result.check.said, ""] if result.check else []), said, ""]
     header = ["metric", *COLUMNS.values(), "mean's interval"]
     lines += [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     for name, summary in found.items():
@@ -112,6 +112,9 @@ def markdown(result: Result, said: str, found: Mapping[str, Summary]) -> str:
         low, high = row["low"], row["high"]
         interval = "–" if low is None else f"{text(low, high - low or None)} … {text(high, high - low or None)}"
         lines.append(f"| {name} | {' | '.join(cells)} | {interval} |")
+    if files := result.files():
+        lines += ["", "Files that runs read after earlier runs had written them; the order of runs may decide their bits:", ""]
+        lines += [f"- `{path}`" for path in files]
     if result.failures:
         lines += ["", f"## {len(result.failures)} without a result", ""]
         lines += [f"- seed {master}: {error.splitlines()[-1]}" for master, error in result.failures.items()]
@@ -142,7 +145,8 @@ def _about(result: Result, study: DictConfig) -> dict[str, str]:
 def _write(result: Result, said: str, found: Mapping[str, Summary], config: DictConfig) -> None:
     folder = result.study.path
     facts = {"sentence": said, "finished": len(result.records), "asked": len(result.study.masters),
-             "experiment": config.tracking.experiment, "seeds": list(result.study.masters), **_about(result, config.study)}  # fmt: skip
+             "experiment": config.tracking.experiment, "seeds": list(result.study.masters),
+             "check": vars(result.check) if result.check else None, **_about(result, config.study)}  # fmt: skip
     write_atomically(folder / "report.json", json_text.dumps(facts))
     write_atomically(folder / "summary.md", markdown(result, said, found))
     if not found:
@@ -171,5 +175,5 @@ def as_json(result: Result, said: str, found: Mapping[str, Summary]) -> dict[str
         "seeds": list(result.records), "failed": {str(master): error for master, error in result.failures.items()},
         "metrics": {name: summary.as_row() for name, summary in found.items()},
         "digests": {str(master): record.digests["run"] for master, record in result.records.items()},
-        "not_finite": not_finite(result),
+        "not_finite": not_finite(result), "check": vars(result.check) if result.check else None, "files": result.files(),
     }  # fmt: skip

@@ -16,6 +16,8 @@ from seedbed.study.statistics import Summary
 
 
 def repeat(result: Result, said: str, found: Mapping[str, Summary], words: Sequence[str]) -> None:
+    if result.check is not None and not result.check.agrees:
+        sentence(result.check.said)
     sentence(said)
     if found:
         print()
@@ -24,6 +26,14 @@ def repeat(result: Result, said: str, found: Mapping[str, Summary], words: Seque
     reused = len(result.records) - result.trained
     rows = [("runs", f"{len(result.records)} of {len(result.study.masters)} finished; trained now {result.trained}, there before {reused}")]
     rows += [(f"seed {master}", error.strip().splitlines()[-1]) for master, error in list(result.failures.items())[:10]]
+    if result.check is not None and result.check.agrees:
+        rows.append(("checked", f"seed {result.check.seed}, trained a second time in a fresh process: the same bits"))
+    if result.check is not None and result.check.agrees is False:
+        why = [word for word in words if not word.startswith(("study.", "hydra"))]
+        rows.append(("why", command("diagnose", ["--study", *why, f"seeds.master={result.check.seed}"])))
+    if files := result.files():
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        rows.append(("files", f"runs read what earlier runs wrote, so that their order may decide bits: {', '.join(files[:3])}{more}"))
     if len(result.failures) > 10:
         rows.append(("…", f"{len(result.failures) - 10} more; all of them are in {result.study.path}/summary.md"))
     if any(result.failures.values()) and (where := _where(result)):

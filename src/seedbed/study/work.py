@@ -7,12 +7,14 @@ that the level needs. How each seed stands goes into the study's folder as it ha
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pickle
 import sys
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 import cloudpickle
@@ -43,6 +45,8 @@ class Order:
     many: bool = True  # False: one task alone, sharing nothing
     known: list[dict[str, Any]] = field(default_factory=list)  # for each config, what a `Session` needn't find out again
     node: str = ""  # where it is trained, for people
+    apart: str | None = None  # why it is trained in this process, where it might have shared another one
+    scratch: Path | None = None  # a second run of the first task, for `check`: its record goes here, and nothing is noted
 
     def write(self, file: IO[bytes]) -> None:
         cloudpickle.dump(self, file)  # as Hydra's own launchers: resolvers may be functions in functions
@@ -74,21 +78,35 @@ def main() -> int:
 
 def work(order: Order) -> int:
     """Train the tasks in turn; returns the exit status."""
+    if order.scratch is not None:
+        config = order.tasks[0].configured(order.configs)
+        config.runs = str(order.scratch)
+        return training.run(config, said=_say).exit_status()
     sessions: dict[str, Session] = {}  # configs that differ in the varied stream alone have one
     for task in order.tasks:
         gc.freeze()  # what is there stays: TensorFlow's half a million objects aren't looked through again and again
         known = order.known[task.side]
-        session = sessions.setdefault(known["study"], Session(order.many, known))
+        session = sessions.setdefault(known["study"], Session(order.many, known, order.apart, _written(task)))
         status = one(order, task, session)
         if status is not None:
             return status
     return DONE
 
 
+def _written(task: Task) -> set[str]:
+    """The files outside of records that the study's runs have written so far, as their notes say."""
+    found: set[str] = set()
+    for file in task.file.parent.glob("[0-9]*.json"):
+        with suppress(OSError, ValueError, AttributeError):
+            found |= set(json.loads(file.read_text()).get("wrote") or ())
+    return found
+
+
 def one(order: Order, task: Task, session: Session) -> int | None:
     """Train one task and note how it went; the exit status if this process has to stop after it."""
     if session.worn and order.many:
         print(f"Another process goes on from seed {task.master}: {session.worn}.", flush=True)
+        task.note(status=BEGUN, call=order.call, node=order.node, worn=session.worn)
         return WORN
 
     def begun(record: Record) -> None:
@@ -113,7 +131,7 @@ def one(order: Order, task: Task, session: Session) -> int | None:
         task.note(**{**noted, "error": traceback.format_exception_only(error)[-1].strip()})
         return None
     noted = {"status": record.status, "call": order.call, "node": order.node, "key": record.key, "record": str(record.path),
-             "reused": record.reused}  # fmt: skip
+             "reused": record.reused, "wrote": sorted(session.written), "files": session.files}  # fmt: skip
     hindered = record.status == INTERRUPTED and record.exit_status() == 1
     if record.status != FINISHED:
         task.note(**noted, error=(record.content.get("error") or "").strip(), hindered=hindered)

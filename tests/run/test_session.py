@@ -1,0 +1,83 @@
+"""What a run leaves in its process is seen, and named, wherever it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from run.leftovers import FIRST, PROGRAMS, Program
+
+from seedbed.run import training
+from seedbed.run.record import Record
+from seedbed.run.session import Session
+
+
+@pytest.fixture
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """What a program may change in this process is put back."""
+    import locale
+
+    monkeypatch.chdir(tmp_path)
+    mask, language, errors = os.umask(0o022), locale.setlocale(locale.LC_ALL), np.geterr()
+    path, build, variables = list(sys.path), keras.layers.Dense.build, dict(os.environ)
+    with warnings.catch_warnings():
+        yield
+    for name in set(os.environ) - set(variables):
+        del os.environ[name]
+    keras.layers.Dense.build, sys.path[:] = build, path
+    keras.config.set_epsilon(1e-7)
+    keras.saving.get_custom_objects().clear()
+    np.seterr(**errors)
+    locale.setlocale(locale.LC_ALL, language)
+    os.umask(mask)
+    if hold := getattr(sys.modules.get("leaving"), "HOLD", None):
+        hold.set()
+    for name in ("leaving", "helping"):
+        with suppress(KeyError):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def trained(surroundings: None, config: Callable[..., Any], plugin: Callable[..., Path]) -> Callable[..., Record]:
+    """`trained(program, session, seed)`: a run of a program in this process."""
+
+    def run(program: Program, session: Session, seed: int = 1) -> Record:
+        if "leaving" not in sys.modules:
+            if program.helper:
+                plugin("helping", program.helper)
+            plugin("leaving", FIRST + program.source)
+        words = [
+            "data=digits",
+            "data.source={_target_: leaving.data}",
+            "data.loss=mean_squared_error",
+            "data.metrics=null",
+            "data.validation_split=0",
+            "data.test_split=0",
+        ]
+        words += ["~model", "+model={_target_: leaving.model}", "training.epochs=2", "+training.callbacks.own={_target_: leaving.Each}"]
+        return training.run(config(*words, *program.words, f"seeds.master={seed}"), session=session)
+
+    return run
+
+
+@pytest.mark.parametrize("name", list(PROGRAMS))
+def test_what_a_run_leaves_behind_is_named(trained: Callable[..., Record], name: str) -> None:
+    session = Session(many=True)
+    assert trained(PROGRAMS[name], session).status == "finished"
+    assert PROGRAMS[name].says in str(session.worn or session._spoilt), (session.worn, session._spoilt)
+
+
+def test_a_program_that_leaves_nothing_is_shared(trained: Callable[..., Record]) -> None:
+    session = Session(many=True)
+    records = [trained(Program("", ""), session, seed) for seed in (1, 2, 3)]
+    assert session.worn is None
+    assert [record.content["not_shared"] for record in records[1:]] == [{}, {}]
+    assert [record.content["earlier_runs"] for record in records] == [0, 1, 2]
