@@ -1,4 +1,4 @@
-"""A callback's state: everything that is data comes back as it was, into the objects that held it; the rest is refused."""
+"""Python state: everything that is data comes back as it was, into the objects that held it; the rest is refused by name."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 from seedbed.run import checkpoint
 from seedbed.run import seeds as streams
 from seedbed.run import state as states
+from seedbed.run.object_graph import Graph
 
 
 class Pair(NamedTuple):
@@ -102,25 +103,43 @@ class Everything:
         )  # fmt: skip
 
 
-def stored(callback: Any, folder: Path) -> dict[str, Any]:
-    """The callback's state, written and read."""
-    whole = checkpoint.State(1, [], [], [], [states.of(callback)], streams.generator_states())
-    checkpoint.write(folder, whole, keep=1)
+def graph(holder: Any, before: Graph | None = None) -> Graph:
+    return Graph({"Holder": holder}, before)
+
+
+def saved(begun: Graph, holder: Any) -> dict[str, Any]:
+    return states.changes(begun, begun, graph(holder, begun))
+
+
+def stored(python: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What was saved, written and read."""
+    checkpoint.write(folder, checkpoint.State(1, [], [], [], python, streams.generator_states()), keep=1)
     read, damaged = checkpoint.read_newest(folder, 1)
     assert not damaged
     assert read is not None
-    return read.callbacks[0]
+    return read.python
+
+
+def put(holder: Any, python: dict[str, Any]) -> None:
+    begun = graph(holder)
+    states.put(begun, begun, python)
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
     before, after = Everything(), Everything()
+    begun = graph(before)
     before.moves_on()
-    held = {name: getattr(after, name) for name in ("queue", "schedule", "metric", "variable", "dice", "modern", "noise")}
-    states.put(after, stored(before, tmp_path))
+    held = {name: getattr(after, name) for name in ("queue", "schedule", "metric", "variable", "dice", "modern", "noise", "plain")}
+    put(after, stored(saved(begun, before), tmp_path))
     assert all(getattr(after, name) is value for name, value in held.items())  # others may hold them, too
     assert after.seen() == before.seen()
     untouched = Everything()
     assert before.seen() != untouched.seen()
+
+
+def test_what_has_not_changed_is_not_written() -> None:
+    everything = Everything()
+    assert saved(graph(everything), everything) == {"changed": {}, "new": {}}
 
 
 def hold(value: Any) -> Any:
@@ -135,45 +154,60 @@ def hold(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        (lambda: {1, 2}, "a set"),
-        (lambda: iter([1]), "a list_iterator"),
-        (lambda: {(1, 2): 3}, "keys that are neither text nor numbers"),
-        (lambda: [1, len], "a list of data and other things"),
-        (lambda: np.array([{}], dtype=object), "an array of Python objects"),
-        (lambda: [hold({1})], "a set"),
+        (lambda: [1, len], "a builtin_function_or_method"),
+        (lambda: [{"a": hold(1)}], "a Holder that was put there during training"),
+        (lambda: iter([1]), "a list_iterator that was put there"),
+        (lambda: np.array([{}], dtype=object), "a ndarray that was put there"),
+        (lambda: {(1, 2): {3}}, None),
         (lambda: Pair(1, 2), "a Pair"),
-        (lambda: b"x", "a bytes"),
+        (lambda: Phase.MAIN, "a Phase"),
+        (lambda: Path("b"), "a PosixPath"),
+        (Schedule, "a Schedule that was put there"),
+        (lambda: [Schedule()], "a Schedule that was put there"),
+        (lambda: lambda: 2, "a function that was put there"),
+        (lambda: defaultdict(list), "a defaultdict that was put there"),
+        (threading.Lock, "a lock that was put there"),
+        (lambda: (b"x", 1j, frozenset()), "a frozenset"),
+        (lambda: (b"x", 1j, float("inf")), None),
     ],
 )
-def test_what_cannot_be_written_down_is_named(value: Callable[[], Any], named: str) -> None:
-    with pytest.raises(states.CannotSave, match=f"Holder.held is or holds .*{named}"):
-        states.of(hold(value()))
+def test_what_cannot_be_written_down_is_named(value: Callable[[], Any], named: str | None, tmp_path: Path) -> None:
+    holder, other = hold(None), hold(None)
+    begun = graph(holder)
+    holder.held = value()
+    if named is None:
+        put(other, stored(saved(begun, holder), tmp_path))
+        assert repr(other.held) == repr(holder.held)
+        return
+    with pytest.raises(states.CannotSave, match=rf"Holder\.held.* is or holds .*{named}"):
+        saved(begun, holder)
 
 
 @pytest.mark.parametrize(
-    ("first", "then", "named"),
+    "change",
     [
-        (hold(1).__repr__, hold(2).__repr__, "a method-wrapper"),
-        (Phase.WARM, Phase.MAIN, "a Phase"),
-        (Path("a"), Path("b"), "a PosixPath"),
-        (dict, list, "a type"),
-        (len, max, "a builtin_function_or_method"),
-        (Schedule(), Schedule(), "a Schedule"),
-        (None, Schedule(), "a Schedule"),
-        ([Schedule()], [Schedule()], "a Schedule"),
-        (lambda: 1, lambda: 2, "a function"),
+        lambda held: next(held["iterator"]),
+        lambda held: next(held["generator"]),
+        lambda held: held["file"].readline(),
+        lambda held: held.update(lock=threading.Lock()),
     ],
-    ids=lambda value: type(value).__name__,
 )
-def test_what_was_replaced_during_training_would_be_the_first_one_again(first: Any, then: Any, named: str) -> None:
-    callback = hold(first)
-    if named == "a method-wrapper":
-        callback.held, then, named = Schedule().__call__, Schedule().__call__, "a method"
-    begun = states.made_of(callback)
-    states.of(callback, begun)
-    callback.held = then
-    with pytest.raises(states.CannotSave, match=f"{named} that was put there during training"):
-        states.of(callback, begun)
+def test_what_is_used_up_or_replaced_is_named(change: Callable[[Any], Any]) -> None:
+    with Path(__file__).open() as file:
+        holder = hold({"iterator": iter([1, 2]), "generator": (n for n in (1, 2)), "file": file, "lock": threading.Lock()})
+        begun = graph(holder)
+        assert saved(begun, holder) == {"changed": {}, "new": {}}
+        change(holder.held)
+        with pytest.raises(states.CannotSave, match=r"Holder\.held"):
+            saved(begun, holder)
+
+
+def test_what_can_not_be_seen_is_named() -> None:
+    holder = hold((n for n in (1, 2)).send)  # a method of something that has state
+    assert saved(graph(holder), holder) == {"changed": {}, "new": {}}
+    holder = hold(zip([1], (n for n in (1, 2)), strict=True))
+    with pytest.raises(states.CannotSave, match=r"Holder\.held is a zip, whose state can't be seen"):
+        saved(graph(holder), holder)
 
 
 def test_what_stayed_as_it_was_is_no_obstacle(tmp_path: Path) -> None:
@@ -183,39 +217,65 @@ def test_what_stayed_as_it_was_is_no_obstacle(tmp_path: Path) -> None:
         callback = hold(Frozen())
         callback.phase, callback.inner = Phase.WARM, keras.callbacks.EarlyStopping(monitor="loss", patience=3)
         callback.inner.set_model(keras.Sequential([keras.Input((1,))]))
-        callback.number = np.float64(0.5)
+        callback.number, callback.mixed = np.float64(0.5), [threading.Lock(), {1}]
         return callback
 
     before, after = made(), made()
+    begun = graph(before)
     before.inner.wait, before.inner.best, before.number = 2, 0.25, np.float64(1.5)
-    begun = states.made_of(before)
-    assert states.of(before, begun)
-    states.put(after, stored(before, tmp_path))
-    assert (after.inner.wait, after.inner.best) == (2, 0.25)
+    before.mixed[1].add(2)
+    put(after, stored(saved(begun, before), tmp_path))
+    assert (after.inner.wait, after.inner.best, after.mixed[1]) == (2, 0.25, {1, 2})
     assert (after.phase, after.held, after.number) == (Phase.WARM, Frozen(), 1.5)
     assert type(after.number) is np.float64
-    changed = stored(hold(Frozen(rate=0.2)), tmp_path / "changed")
-    with pytest.raises(states.CannotRestore, match=r"Holder\.held\.rate can't be set"):
-        states.put(hold(Frozen()), changed)
 
 
-def test_a_list_that_is_held_twice_is_refused() -> None:
-    """It would be two lists after a restart, and what is put into one would be missing in the other."""
-    both = hold([1])
-    both.other = both.held
-    with pytest.raises(states.CannotSave, match=r"Holder\.other is or holds a list that something else holds"):
-        states.of(both)
+def test_what_is_shared_stays_shared(tmp_path: Path) -> None:
+    def made() -> Any:
+        holder = hold([1])
+        holder.other = holder.held
+        return holder
+
+    before, after = made(), made()
+    begun = graph(before)
+    before.held.append(before.held)
+    before.new = [{}]
+    before.new.append(before.new[0])
+    put(after, stored(saved(begun, before), tmp_path))
+    assert after.held is after.other is after.held[1]
+    assert after.new[0] is after.new[1]
+
+
+def test_what_the_beginning_of_training_has_changed_is_set_back(tmp_path: Path) -> None:
+    before, after = hold({"wait": 1}), hold({"wait": 1})
+    begun = graph(before)
+    before.seen = 3
+    python = stored(saved(begun, before), tmp_path)
+    built = graph(after)
+    after.held["wait"], after.more = 2, 4
+    states.put(built, graph(after, built), python)
+    assert (after.held, after.seen, hasattr(after, "more")) == ({"wait": 1}, 3, False)
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_called(tmp_path: Path) -> None:
     import keras
 
-    kept = stored(hold(Schedule()), tmp_path / "a")
-    with pytest.raises(states.CannotRestore, match=r"Holder\.held no longer holds the object"):
-        states.put(hold(None), kept)
-    kept = stored(hold(keras.Variable(np.zeros(3))), tmp_path / "b")
+    schedule, array_, variable = hold(Schedule()), hold(np.zeros(3)), hold(keras.Variable(np.zeros(3)))
+    python = []
+    for holder, change in ((schedule, Schedule.__call__), (array_, lambda a: a.fill(1)), (variable, lambda v: v.assign(np.ones(3)))):
+        begun = graph(holder)
+        change(holder.held)
+        python.append(stored(saved(begun, holder), tmp_path / str(len(python))))
+    with pytest.raises(states.CannotRestore, match=r"Holder\.held.* is no longer there"):
+        put(hold(None), python[0])
+    with pytest.raises(states.CannotRestore, match="another shape"):
+        put(hold(np.zeros(2)), python[1])
     with pytest.raises(states.CannotRestore, match="other shapes"):
-        states.put(hold(keras.Variable(np.zeros(2))), kept)
+        put(hold(keras.Variable(np.zeros(2))), python[2])
     for name in ("os:popen", "no.such.module:f", "seedbed.run.state:no_such_function", "builtins:eval"):
+        entry = {"kind": "object", "attributes": {"held": states.Named(name)}, "gone": []}
         with pytest.raises(states.CannotRestore, match="there is no function"):
-            states.put(hold(None), {"held": states.Named(name)})
+            put(hold(None), {"changed": {"Holder": entry}, "new": {}})
+    new = {"kind": "mapping", "type": "os._Environ", "most": None, "content": []}
+    with pytest.raises(states.CannotRestore, match="doesn't make"):
+        put(hold(None), {"changed": {}, "new": {"Holder.held": new}})

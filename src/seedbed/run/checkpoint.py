@@ -1,7 +1,7 @@
 """Stop and go on, bit for bit: everything that a run has changed since it began, in one file.
 
 A checkpoint holds all variables of the model (dropout and augmentation generators included, which `model.save` leaves
-out), of the optimizer, the callbacks' own state, the global generators, and the number of epochs done.
+out), of the optimizer, the Python state of all objects that the run can reach, the global generators, and the number of epochs done.
 What the input needs is a function of (seed, epoch) and isn't stored. The file `<epochs>.<sha256>.npz` names its own hash:
 one rename publishes both, and a damaged file is known by its name.
 """
@@ -13,9 +13,9 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
@@ -25,32 +25,44 @@ from seedbed.run import seeds as streams
 from seedbed.run import state as states
 from seedbed.run.record import naming, write_atomically
 
+if TYPE_CHECKING:
+    from seedbed.run.reached import Reached
+
+
+# Of the contents of a file; another version's is passed over.
+FORMAT = 2
+
 
 @dataclass
 class State:
+    """python: `Reached.changes`. built, first: hashes by place, of the objects as they were built and before the first step."""
+
     epochs: int
     model: list[np.ndarray]
     optimizer: list[np.ndarray]
     trainable: list[bool]
-    callbacks: list[dict[str, Any]]
+    python: dict[str, Any]
     generators: Sequence[Any]
     stopped: bool = False  # a callback wants no further epoch
     history: str | None = None  # the digest of the history's lines up to here
+    built: dict[str, str] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
 
 
-def take(model: Any, callbacks: Sequence[Any], epochs: int, begun: Sequence[Mapping[str, Any]]) -> State:
-    """The state after `epochs` epochs; raises `state.CannotSave`.
-
-    begun: what each callback was made of when training began (`state.made_of`).
-    """
+def take(model: Any, epochs: int, reached: Reached) -> State:
+    """The state after `epochs` epochs; raises `state.CannotSave`."""
+    python = reached.changes()
     return State(
         epochs,
         [states.array(variable) for variable in model_variables(model)],
         [states.array(variable) for variable in optimizer_variables(model)],
         _trainable(model),
-        [states.of(callback, before) for callback, before in zip(callbacks, begun, strict=True)],
+        python,
         [*streams.generator_states(), backend.generator_state()],
         bool(model.stop_training),
+        built=reached.built_tokens,
+        first=reached.first_tokens,
     )
 
 
@@ -85,13 +97,12 @@ def put_variables(model: Any, state: State) -> None:
         states.assign(held, saved, what)
 
 
-def put_callbacks(callbacks: Sequence[Any], state: State) -> None:
-    """Set the callbacks' state and the global generators; to be called after `on_train_begin`, which resets them.
+def put_python(reached: Reached, state: State) -> None:
+    """Set the objects' Python state and the global generators; to be called after `on_train_begin`, which resets callbacks.
 
     Raises `state.CannotRestore`.
     """
-    for callback, saved in zip(callbacks, state.callbacks, strict=True):
-        states.put(callback, saved)
+    reached.put(state)
     streams.put_generator_states(state.generators[:-1])
 
 
@@ -146,7 +157,9 @@ def read_newest(folder: Path, epochs: int, history: Callable[[int], str] | None 
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != path.name.split(".")[1]:
             wrong.append(f"{path} is damaged (its contents don't have the hash in its name)")
-        elif (state := _decoded(content)).epochs > epochs:
+        elif (state := _decoded(content)) is None:
+            wrong.append(f"{path} was written by another version of seedbed")
+        elif state.epochs > epochs:
             wrong.append(f"{path} is from epoch {state.epochs}, and the history ends with epoch {epochs}")
         elif history is not None and state.history != history(state.epochs):
             wrong.append(f"{path} is from another history: lines of history.jsonl up to epoch {state.epochs} were changed")
@@ -156,7 +169,8 @@ def read_newest(folder: Path, epochs: int, history: Callable[[int], str] | None 
     return None, wrong
 
 
-def _decoded(content: bytes) -> State:
+def _decoded(content: bytes) -> State | None:
+    """The state that a file holds; None if another version has written it."""
     import ml_dtypes  # noqa: F401  (makes bfloat16 known to NumPy by name)
 
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
@@ -177,4 +191,5 @@ def _decoded(content: bytes) -> State:
                 return states.Named(node["function"])
             return float(node["float"]) if "float" in node else node["value"]
 
-        return State(**decode(json.loads(stored["index"].tobytes())))
+        found = decode(json.loads(stored["index"].tobytes()))
+        return State(**found) if found.get("format") == FORMAT else None

@@ -1,7 +1,8 @@
 """What a train step changes that no checkpoint holds, on JAX and PyTorch, which have no graphs to read it from (`looking` does).
 
 JAX traces a step's Python code once, so what that draws from Python's or NumPy's generators would be drawn at another place by
-a run that goes on. PyTorch runs it each time: what it draws is in the checkpoint; what it keeps in attributes or buffers is not.
+a run that goes on. PyTorch runs it each time: what it draws and what it keeps in attributes is in the checkpoint; other parameters
+and buffers are not.
 """
 
 from __future__ import annotations
@@ -9,9 +10,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from typing import Any
-
-import keras
-import numpy as np
 
 from seedbed.run import backend, checkpoint
 from seedbed.run import data as data_sets
@@ -25,7 +23,7 @@ def hidden(model: Any, batch: Any, plain: Callable[[Any], Any]) -> str | None:
     """What it is, if there is anything. plain: what Python code may have changed in a model by training it (`looking.plain`)."""
     if model.run_eagerly and backend.current() == "jax":
         return "run_eagerly: Python code in the train step"
-    return _of_jax(model, batch, plain) if backend.current() == "jax" else _of_torch(model, batch, plain)
+    return _of_jax(model, batch, plain) if backend.current() == "jax" else _of_torch(model)
 
 
 def _of_jax(model: Any, batch: Any, plain: Callable[[Any], Any]) -> str | None:
@@ -45,23 +43,9 @@ def _of_jax(model: Any, batch: Any, plain: Callable[[Any], Any]) -> str | None:
     return "numbers that Python draws while JAX traces the train step" if drawn else None
 
 
-def _of_torch(model: Any, batch: Any, plain: Callable[[Any], Any]) -> str | None:
-    """Trains one step, and puts everything back. Raises CannotRestore where that can't be done."""
+def _of_torch(model: Any) -> str | None:
     kept = [*checkpoint.model_variables(model), *checkpoint.optimizer_variables(model)]
     known = {variable.value.data_ptr() for variable in [*kept, *model.metrics_variables]}
     if outside := [name for name, tensor in model.state_dict().items() if hasattr(tensor, "data_ptr") and tensor.data_ptr() not in known]:
         return f"a parameter or buffer outside of Keras's ({outside[0]})"
-    values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in kept]
-    states, own, before = streams.generator_states(), backend.generator_state(), plain(model)
-    try:
-        model.train_on_batch(*batch)
-        changed = plain(model) != before
-    finally:
-        for variable, value in zip(kept, values, strict=True):
-            variable.assign(value)
-        model.reset_metrics()
-        streams.put_generator_states(states)
-        backend.put_generator_state(own)
-    if changed:  # and they can't be set back
-        raise CannotRestore(CHANGES)
     return None

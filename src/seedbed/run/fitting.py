@@ -42,6 +42,7 @@ from seedbed.run import (
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
+from seedbed.run.reached import Reached, listed
 from seedbed.run.record import Record
 from seedbed.run.session import Session, Shared
 from seedbed.run.state import CannotRestore
@@ -49,6 +50,9 @@ from seedbed.run.watching import Watch
 
 # Keras's callbacks that call nothing of the user's.
 PLAIN_CALLBACKS = frozenset({"CSVLogger", "EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau", "TerminateOnNaN"})
+
+
+KEEPS = "This run keeps state that no checkpoint holds"
 
 
 def train(
@@ -97,8 +101,9 @@ def _train(
     if level == "portable":
         portable.check_operations(level, looking.graphs(model, batch()))
     callbacks = [building.callback(name, node, found) for name, node in (config.training.callbacks or {}).items()]
+    reached = Reached(model, callbacks, found.inputs["code"], pipeline=not loop.in_memory(data))
     try:
-        state = _resumable(found, model, config, data, said)
+        state = _resumable(found, reached, batch, data, said)
         if state is None:
             found.keep_epochs(0)
             found.update(digests={"initial_weights": digest.arrays(digest.weights(model))})
@@ -112,7 +117,10 @@ def _train(
         plain = all(type(callback).__name__ in PLAIN_CALLBACKS and type(callback).__module__.startswith("keras.") for callback in callbacks)
         with determinism.keeping_kernels(session.kernels and plain):
             backend.seed(seeds["dropout"])  # for models that use the backend's own random operations
-        recording = recorder.Recorder(found, config, callbacks, state, progress, plain and type(model).fit is keras.Model.fit)
+        recording = recorder.Recorder(found, config, reached, state, progress, plain and type(model).fit is keras.Model.fit)
+        if backend.is_tensorflow() and state is not None and not reached.idle:
+            steps = looking.signatures(model, batch())
+            recording.same_steps = lambda: looking.signatures(model, batch()) == steps
         first = state.epochs if state else 0
         epochs = range(first, first if state and state.stopped else config.training.epochs)
         begun = time.perf_counter()
@@ -120,8 +128,12 @@ def _train(
             engine = _fit(shared, config, seeds, data, callbacks, watch.built(model, shared.engine), recording, epochs)
     except CannotRestore as error:  # model, callbacks and generators are spoilt: everything is made anew
         said(f"{error}: training starts from the beginning.")
-        shutil.rmtree(found.path / "checkpoints")
+        shutil.rmtree(found.path / "checkpoints", ignore_errors=True)
         found.resumed_at = None
+        found.update(not_resumed=str(error))
+        if not reached.is_fresh_again():
+            found.fail(f"{error}: this needs a fresh process; the same command starts from the beginning", status=record.INTERRUPTED)
+            return None
         with streams.global_generators(seeds["python"], seeds["numpy"]):
             return _train(found, config, seeds, reload(), reload, said, progress, session, watch)
     found.update(engine=engine, not_shared=session.left() if session.many or session.apart else None, earlier_runs=session.runs)
@@ -173,6 +185,7 @@ def _fit(
         raise Refused(f"training.class_weight={weights} is not accepted. Accepted: a number for each of the classes 0 … {outputs - 1}.")
     resumed = [recorder.Resumed(recording.state)] if recording.state is not None and backend.current() == "torch" else []
     validation = None if data.validation is None else inputs.held_out(data.validation, training.batch_size)
+    watching = [*watching, recorder.BeforeFirst(recording)] if any(map(recorder.sees_batches, callbacks)) else watching
     together = []
     if config.strategy.name != "single":
         from seedbed.run.together import Together
@@ -191,6 +204,7 @@ def _end_of_fit(model: Any, callbacks: Sequence[Any], recording: recorder.Record
     rows = recording.record.history()
     called = keras.callbacks.CallbackList(callbacks, model=model, epochs=len(rows), verbose=0, add_history=True)
     called.on_train_begin()
+    recording.check_traced()  # evaluation traces now what it traced in the first epoch
     if isinstance(model.optimizer, keras.optimizers.Optimizer):
         model.optimizer.finalize_variable_values(model.trainable_weights)
     called.on_train_end(rows[-1])
@@ -227,13 +241,18 @@ def evaluated(
     return metrics, predictions
 
 
-def _resumable(found: Record, model: Any, config: DictConfig, data: DataSet, said: Callable[[str], None]) -> checkpoint.State | None:
+def _resumable(
+    found: Record, reached: Reached, batch: Callable[[], Any], data: DataSet, said: Callable[[str], None]
+) -> checkpoint.State | None:
     """The checkpoint to go on from, its variables put into the model; None: from the beginning, and why, if it is news.
 
-    Raises CannotRestore if they aren't the model's.
+    Raises CannotRestore if they aren't the model's, or where looking for it has changed the model.
     """
-    folder = found.path / "checkpoints"
+    folder, model = found.path / "checkpoints", reached.model
+    why = found.content.get("not_resumable")
     if not folder.exists():
+        if why and found.rows():
+            _from_the_beginning(found, f"{KEEPS} ({why})", said)
         return None
     state, damaged = checkpoint.read_newest(folder, len(rows := found.history()), lambda epochs: digest.history(rows[:epochs]))
     if damaged:
@@ -242,14 +261,22 @@ def _resumable(found: Record, model: Any, config: DictConfig, data: DataSet, sai
         said(f"{damaged[0]}{more}; {goes_on}.")
     if state is None:
         return None
+    reached.check(state)
     # raises CannotRestore, too, where it had to be tried out
-    hidden = looking.hidden_state(model, inputs.first_batch(data.train, config.training.batch_size)) or inputs.hidden_state(data)
-    if hidden:
-        said(f"This run keeps state that no checkpoint holds ({hidden}): training starts from the beginning.")
+    if hidden := looking.hidden_state(model, batch()) or inputs.hidden_state(data):
+        _from_the_beginning(found, f"{KEEPS} ({hidden})", said)
         shutil.rmtree(folder)
+    if changed := reached.changed():
+        raise CannotRestore(f"{KEEPS} (what making the train step changes: {listed(changed)})")
+    if hidden:
         return None
     checkpoint.put_variables(model, state)
     return state
+
+
+def _from_the_beginning(found: Record, why: str, said: Callable[[str], None]) -> None:
+    said(f"{why}: training starts from the beginning.")
+    found.update(not_resumed=why)
 
 
 def _save(model: Any, found: Record, said: Callable[[str], None]) -> None:

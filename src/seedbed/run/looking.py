@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -31,6 +34,44 @@ def traced(model: Any, batch: Any, step: Callable[[Any], Any] | None = None) -> 
     drawn = streams.state_hash() != before[0]
     streams.put_generator_states(before[1])
     return graph, drawn
+
+
+def signatures(model: Any, batch: Any) -> dict[str, str]:
+    """A hash of the graph of each step that the model has, the same for graphs that do the same with the same values and variables."""
+    found = {"train": _signature(traced(model, batch)[0])}
+    for name, step in (("test", model.test_step), ("predict", model.predict_step)):
+        with suppress(Exception):  # a model that is not evaluated, or not without targets
+            found[name] = _signature(traced(model, batch, step)[0])
+    return found
+
+
+def _signature(graph: tf.Graph) -> str:
+    """A hash of a graph's operations, constants and captured values; numbers at the end of functions' names count on in a process."""
+    definition = graph.as_graph_def()
+    inner = sorted(f"{_unnumbered(one.signature.name)} {_hash_of(one.node_def)}" for one in definition.library.function)
+    found = hashlib.sha256(" ".join([_hash_of(definition.node), *inner]).encode())
+    for outside, inside in graph.captures:
+        values = str(id(outside)) if outside.dtype in (tf.resource, tf.variant) else repr(np.asarray(outside).tobytes())
+        found.update(f"{inside.name} {values}".encode())
+    return found.hexdigest()
+
+
+def _hash_of(nodes: Any) -> str:
+    found = hashlib.sha256()
+    for node in nodes:
+        found.update(repr((_unnumbered(node.name), node.op, [_unnumbered(source) for source in node.input])).encode())
+        for key in sorted(node.attr):
+            value = node.attr[key]
+            kind = value.WhichOneof("value")
+            names = [value.func.name] if kind == "func" else [one.name for one in value.list.func] if kind == "list" else []
+            if kind == "s":
+                names = [value.s.decode(errors="replace")]
+            found.update(repr([key, *map(_unnumbered, names)]).encode() if names else value.SerializeToString(deterministic=True))
+    return found.hexdigest()
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"[-_]\d+(?![a-zA-Z])", "", name)
 
 
 def graphs(model: Any, batch: Any) -> list[tf.Graph]:
@@ -101,6 +142,13 @@ def _going_on(model: Any) -> str | None:
 def metrics_of(model: Any) -> list[Any]:
     """The model's metrics one by one: Keras keeps those that were compiled in one of its own."""
     return [inner for metric in model.metrics for inner in (getattr(metric, "metrics", None) or [metric])]
+
+
+def compiled_metrics(model: Any) -> list[Any]:
+    """The metrics that `compile` was given as objects or functions; Keras makes those that are names with the first batch."""
+    compiled = getattr(model, "_compile_metrics", None)
+    given = [getattr(compiled, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
+    return [metric for metric in keras.tree.flatten(given) if callable(metric)]
 
 
 def _is_reset(metric: Any) -> bool:

@@ -22,9 +22,7 @@ from seedbed import Refused
 from seedbed.run import backend, determinism, inputs, looking
 from seedbed.run import data as data_sets
 from seedbed.run.data import DataSet, flat, mapped
-
-# A callback that overrides one of these wants to be called between batches.
-BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end", "on_test_batch_begin", "on_test_batch_end")
+from seedbed.run.recorder import sees_batches
 
 # A model that overrides one of these has a way of its own to train.
 OWN_WAYS = ("fit", "evaluate", "predict", "make_train_function", "make_test_function", "make_predict_function")
@@ -43,7 +41,7 @@ def obstacle(model: Any, config: DictConfig, data: DataSet, callbacks: Sequence[
         return "the loop is TensorFlow's"
     if config.strategy.name != "single":
         return "the loop is for one device"
-    if config.data.input not in ("auto", "arrays") or not _in_memory(data):
+    if config.data.input not in ("auto", "arrays") or not in_memory(data):
         return "the input is a pipeline"
     for name in ("class_weight", "steps_per_epoch"):
         if training[name]:
@@ -54,10 +52,8 @@ def obstacle(model: Any, config: DictConfig, data: DataSet, callbacks: Sequence[
         if getattr(type(model), name) is not getattr(keras.Model, name):
             return f"{type(model).__name__} has its own {name}"
     for callback in callbacks:
-        for name in BATCH_HOOKS:
-            # an attribute of its own: keras.callbacks.LambdaCallback
-            if name in vars(callback) or getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name):
-                return f"{type(callback).__name__} wants to see each batch"
+        if sees_batches(callback):
+            return f"{type(callback).__name__} wants to see each batch"
         if found := sorted(_names(callback) & REMAKES):
             return f"{type(callback).__name__} may have the train step made anew ({', '.join(found)})"
     operations, _, _ = looking.look(model, inputs.first_batch(data.train, training.batch_size))
@@ -73,7 +69,8 @@ def _names(callback: Any) -> set[str]:
     return {name for kind in own for made in vars(kind).values() if hasattr(made, "__code__") for name in made.__code__.co_names}
 
 
-def _in_memory(data: DataSet) -> bool:
+def in_memory(data: DataSet) -> bool:
+    """Whether all data that are trained with are arrays: no code makes them while a model is trained."""
     return data_sets.is_arrays(data.train) and (data.validation is None or data_sets.is_arrays(data.validation))
 
 

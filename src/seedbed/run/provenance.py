@@ -249,7 +249,7 @@ def _modules(dotted: str) -> Iterable[tuple[str, Path]]:
         if not part or (spec := importlib.machinery.PathFinder.find_spec(name, search)) is None:
             return
         if spec.origin and spec.has_location:
-            if not _is_first_party(Path(spec.origin)) and (_is_standard(Path(spec.origin)) or _is_locked(name.partition(".")[0])):
+            if not _is_first_party(Path(spec.origin)) and (_is_standard(Path(spec.origin)) or is_locked(name.partition(".")[0])):
                 return
             yield name, Path(spec.origin)
             if not _is_first_party(Path(spec.origin)) and _files_of(name):
@@ -315,7 +315,7 @@ def _distributions() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()
 
 
-def _is_locked(top: str) -> bool:
+def is_locked(top: str) -> bool:
     """Whether a top-level module comes from a package that the lock names."""
     names = [top] if _plain(top) in _locked_names() else _distributions().get(top, [])
     return any(_plain(name) in _locked_names() for name in names)

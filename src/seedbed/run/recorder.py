@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,12 @@ import numpy as np
 from omegaconf import DictConfig
 
 from seedbed.run import backend, checkpoint, digest, process
+from seedbed.run.reached import Reached, listed
 from seedbed.run.record import Record
-from seedbed.run.state import CannotSave, made_of
+from seedbed.run.state import CannotRestore, CannotSave
+
+# A callback that overrides one of these wants to be called between batches.
+BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end", "on_test_batch_begin", "on_test_batch_end")
 
 # Checkpoints that are to be nearer to one another than this (seconds) are taken after each epoch.
 SHORT = 1.0
@@ -41,16 +45,17 @@ class Recorder(keras.callbacks.Callback):
         self,
         found: Record,
         config: DictConfig,
-        callbacks: list[Any],
+        reached: Reached,
         state: checkpoint.State | None,
         progress: bool,
         ends_plainly: bool = False,
     ) -> None:
         """ends_plainly: whether nothing of the user's follows the last epoch, so that a run can go on right after it."""
         super().__init__()
-        self.record, self.config, self.others, self.state = found, config, callbacks, state
+        self.record, self.config, self.reached, self.state = found, config, reached, state
         self.ends_plainly = ends_plainly
-        self.begun: list[dict[str, Any]] = []
+        self.before_first: Callable[[], None] | None = self._first  # to be called once, before the first step is traced
+        self.same_steps: Callable[[], bool] = lambda: False
         self.stop_signal: int | None = None
         self.agreed: bool | None = None  # with other workers: whether this epoch ends with a checkpoint
         self.last = 0  # of epochs that are trained in one call: the model is that of this one
@@ -63,15 +68,38 @@ class Recorder(keras.callbacks.Callback):
         if self.bar:
             self.bar.start_soon()
         # after the other callbacks' on_train_begin, which resets them
-        self.begun = [made_of(callback) for callback in self.others]
+        self.reached.begin()
         if self.state is None:
             return
-        checkpoint.put_callbacks(self.others, self.state)
+        checkpoint.put_python(self.reached, self.state)
         for epoch, metrics in enumerate(self.record.history()):
             self.model.history = self.past  # as Keras does at the end of each epoch
             self.past.epoch.append(epoch)
             for name, value in metrics.items():
                 self.past.history.setdefault(name, []).append(value)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if self.before_first and not any(sees_batches(callback) for callback in self.reached.callbacks):
+            self.before_first()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        if self.state is not None:
+            self.check_traced()
+
+    def _first(self) -> None:
+        """Before the first step: what code that is traced finds has to be what it found in the run that was stopped."""
+        self.before_first = None
+        if self.state is None:
+            self.reached.first()
+        else:
+            self.check_traced()
+
+    def check_traced(self) -> None:
+        """Raise CannotRestore where the steps would be traced otherwise than they were in the run that was stopped."""
+        if backend.current() == "torch" or self.state is None:  # which makes its steps each time
+            return
+        if (unlike := self.reached.unlike_first()) and not self.same_steps():
+            raise CannotRestore(f"The train step was made with another {listed(unlike)}, which has changed since then")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         metrics = {name: float(value) for name, value in flat_logs(logs or {}).items()}
@@ -108,7 +136,7 @@ class Recorder(keras.callbacks.Callback):
     def _checkpoint(self, epochs: int) -> None:
         self.saved_at = time.monotonic()
         try:
-            state = checkpoint.take(self.model, self.others, epochs, self.begun)
+            state = checkpoint.take(self.model, epochs, self.reached)
         except CannotSave as error:
             if self.cannot_save is None:
                 self.cannot_save = str(error)
@@ -129,6 +157,24 @@ class Resumed(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         backend.put_generator_state(self.saved)
         self.saved = None
+
+
+class BeforeFirst(keras.callbacks.Callback):
+    """Looks at what the first step is traced with, after what the user's callbacks do before a batch."""
+
+    def __init__(self, recording: Recorder) -> None:
+        super().__init__()
+        self.recording = recording
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.recording.before_first:
+            self.recording.before_first()
+
+
+def sees_batches(callback: Any) -> bool:
+    """Whether a callback wants to be called between batches, by a method or (LambdaCallback) an attribute of its own."""
+    base = keras.callbacks.Callback
+    return any(name in vars(callback) or getattr(type(callback), name) is not getattr(base, name) for name in BATCH_HOOKS)
 
 
 def flat_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
