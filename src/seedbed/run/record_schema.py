@@ -90,6 +90,7 @@ class Content(_Part):
     evaluation: str | None = None
     resumed: list[int] = []
     not_resumable: str | None = None
+    not_resumed: str | None = None
     files: dict[Name, File] = {}
     sha256: Sha256 | None = None
 
