@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import traceback
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import collective, determinism, targets, team, training
+from seedbed.run import collective, determinism, loopback, targets, team, training
 from seedbed.run.record import FINISHED, Record, key_of
 from seedbed.run.redaction import redacted
 from seedbed.run.session import Session
@@ -52,8 +53,12 @@ def _train(job: team.Job, tell: Any) -> int:
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(job.addresses)}, "task": {"type": "worker", "index": job.index}})
     level = determinism.of(config)
     level["environment"]["PYTHONHASHSEED"] = str(job.seeds["hash"])
-    determinism.apply(level)
-    collective.join(job.gpu)
+    port = int(job.addresses[job.index].rpartition(":")[2])
+    # where nobody has said addresses, all workers are on this machine
+    with nullcontext(lambda: None) if config.strategy.addresses else loopback.confined(port) as opening:
+        determinism.apply(level)
+        opening()
+        collective.join(job.gpu)
 
     call = targets.target(config.data.source, "data.source")
     whole = training.loaded(config, call, job.seeds, level)
