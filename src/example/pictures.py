@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from seedbed import Refused
+from seedbed.run import data_files
 from seedbed.run.data import DataSet, Examples
 
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
@@ -27,13 +28,20 @@ def images(
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise Refused(f"data.source.path={path}: there is no such folder (looked for {folder.absolute()}).")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    where = f"data.source.path={path}"
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise Refused(f"{where}: the folder can't be read: {error.strerror}.") from None
+    data_files.check_all((entry for entry in entries if entry.is_symlink() and not entry.is_dir()), where)
+    names = sorted(entry.name for entry in entries if entry.is_dir())
     files = [
         (file, number)
         for number, name in enumerate(names)
-        for file in sorted((folder / name).rglob("*"))
+        for file in data_files.below(folder / name, where)
         if file.suffix.lower() in PICTURES
     ]
+    data_files.check_all((file for file, _ in files), where)
     counts = {name: sum(number == i for _, number in files) for i, name in enumerate(names)}
     if len(names) < 2 or not all(counts.values()):
         raise Refused(

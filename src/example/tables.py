@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as csv_lines
 import gzip
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from seedbed import Refused
+from seedbed.run import data_files
 from seedbed.run.data import DataSet
 
 # What stands in a table where there is no value.
@@ -73,8 +75,9 @@ def _table(path: str, target: str, separator: str, name: str) -> pd.DataFrame:
     if len(separator) != 1:
         raise Refused(f"data.source.separator={separator!r} is not accepted. Accepted: one character.")
     file = Path(path).expanduser()
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise Refused(f"{name}={path}: there is no such file (looked for {file.absolute()}).")
+    data_files.check_all([file], f"{name}={path}")
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as handle:
             lines = csv_lines.reader(io.TextIOWrapper(handle, "utf-8-sig", newline=""), delimiter=separator, strict=True)  # type: ignore[arg-type]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
+import shutil
+import stat
 import tarfile
 import urllib.request
 from collections.abc import Callable
@@ -183,7 +186,7 @@ def test_a_table_that_cannot_be_used(write: Callable[..., str], content: Any, wo
     assert path in str(refused.value) or "hold inf" in words
 
 
-@pytest.mark.parametrize("name", ["missing.csv", "missing.csv.gz", "."])
+@pytest.mark.parametrize("name", ["missing.csv", "missing.csv.gz"])
 def test_a_missing_table(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match=r"data\.source\.path=.*no such file") as refused:
@@ -240,6 +243,56 @@ def test_a_path_that_is_none(path: Any) -> None:
 def test_a_column_whose_name_is_a_number(write: Callable[..., str]) -> None:
     """`data.source.target=3` reaches the function as the number 3."""
     assert checked(tables.csv(write("1,2,3\n4,5,6\n7,8,9\n"), 3)).train[1].tolist() == [6, 9]  # type: ignore[arg-type]
+
+
+STRANGE = {
+    "FIFO": (os.mkfifo, "is a FIFO, not a plain file"),
+    "socket": (lambda path: os.mknod(path, stat.S_IFSOCK | 0o600), "is a socket, not a plain file"),
+    "device": (lambda path: Path(path).symlink_to("/dev/zero"), "is a device, not a plain file"),
+    "folder": (os.mkdir, "is a folder, not a plain file"),
+    "dangling link": (lambda path: Path(path).symlink_to("nowhere"), "is a link to something that isn't there"),
+    "circular link": (lambda path: Path(path).symlink_to(Path(path).name), "can't be read: Too many levels of symbolic links"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), STRANGE.values(), ids=STRANGE)
+def test_what_is_no_plain_file_is_refused_by_name(make: Callable[[str], Any], words: str, tmp_path: Path, folder: Path) -> None:
+    """As a table, among pictures, as a data file by its name and by a pattern, as what an example is made of."""
+    from seedbed.run import fingerprint
+
+    (tmp_path / "data").mkdir()
+    table, data = str(tmp_path / "data" / "x.csv"), Path(shutil.copytree(folder, tmp_path / "pictures"))
+    make(table)
+    with pytest.raises(Refused, match=words) as refused:
+        tables.csv(table, "y")
+    assert f"data.source.path={table}" in str(refused.value)
+    with pytest.raises(Refused, match=words):
+        fingerprint.matching([table])
+    with pytest.raises(Refused, match=words) if make is not os.mkdir else pytest.raises(Refused, match="no such file"):
+        fingerprint.matching([f"{tmp_path}/data/*.csv"])  # a pattern leaves folders out
+    with pytest.raises(Refused, match=words):
+        fingerprint.file_hash(table)
+    make(str(data / "class1" / "a.png"))
+    with pytest.raises(Refused, match=f"a.png {words}"):
+        pictures.images(str(data))
+
+
+def test_names_that_are_not_utf8_and_folders_that_are_links(tmp_path: Path, folder: Path) -> None:
+    data = Path(shutil.copytree(folder, tmp_path / "pictures"))
+    strange = os.fsdecode(bytes(data / "class1") + b"/\xff\x1b.png")
+    shutil.copy(data / "class1" / "0.png", strange)
+    with pytest.raises(Refused, match=r"/\\xff\\x1b\.png has a name that is not UTF-8"):
+        pictures.images(str(data))
+    Path(strange).unlink()
+    (data / "class1" / "x.png").touch()
+    with pytest.raises(Refused, match=r"x\.png is no picture"):
+        pictures.images(str(data))
+    (data / "class1" / "x.png").unlink()
+    (data / "again").symlink_to("class1")  # a class may be a link to a folder
+    assert checked(pictures.images(str(data), (8, 8), 1)).outputs == 4
+    (data / "lost").symlink_to("elsewhere")  # or lead nowhere: a class would be missing without a word
+    with pytest.raises(Refused, match="lost is a link to something that isn't there"):
+        pictures.images(str(data))
 
 
 # --- images --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seedbed import Refused
+from seedbed.run import data_files
 from seedbed.run.data import DataSet, Examples, batches, flat
 
 LARGEST_ROWS = 50_000_000  # bytes of row hashes that a record keeps for one part; a part with more rows goes without
@@ -57,15 +58,20 @@ def matching(patterns: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for pattern in patterns:
         path = Path(pattern or "(nothing)").expanduser()
-        files = (
-            [path]
-            if path.is_file()
-            else sorted(p for p in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))) if p.is_file())
-        )
+        # by its name, or all that a pattern finds but folders
+        files = [path] if os.path.lexists(path) else sorted(p for p in _found(path) if not p.is_dir())
+        data_files.check_all(files, f"data.files names {pattern!r}")
         if not files:
             raise Refused(f"data.files names {pattern!r}, and no such file exists.")
         found += files
     return found
+
+
+def _found(pattern: Path) -> Iterator[Path]:
+    try:
+        yield from Path(pattern.anchor or ".").glob(str(pattern.relative_to(pattern.anchor)))
+    except (OSError, ValueError) as error:  # a part of it that is longer than a name may be, `a**b`
+        raise Refused(f"data.files names {str(pattern)!r}, which is no path and no pattern: {error}.") from None
 
 
 def _hash_arrays(digest: Any, structure: Any) -> None:
@@ -105,6 +111,7 @@ def with_contents(node: Any) -> Any:
 
 
 def file_hash(path: str | Path) -> str:
+    data_files.check(path)
     with Path(path).open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     _READ[str(path)] = int(found[:16], 16)
