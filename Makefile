@@ -6,17 +6,17 @@ SHELL := /bin/bash
 
 # ARGS="model=cnn data=digits seeds.master=7" is handed to the command as it stands.
 ARGS ?=
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+# What the environment is made with; else the newest of 3.11 to 3.13 on PATH.
+PYTHON ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
-UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+# Quoted wherever they stand: folders may be called as they like.
+UV := VENV="$(VENV)" .ci/uv
+SETUP := VENV="$(VENV)" PYTHON="$(PYTHON)" .ci/environment
 # uv brings certificates of its own; where the system has some, those count (a company's proxy, say), as for git and curl.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
-INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
-SYNC := $(UV) pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation --compile-bytecode
-PACKAGE := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
 .PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test new lint bench comparison pictures jax torch cluster lock lock-check release-check coverage clean
 
@@ -24,49 +24,49 @@ help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^ifneq .*wildcard/ {path = $$0; sub(/.*wildcard /, "", path); sub(/\).*/, "", path); hidden = system("[ -e \"" path "\" ]")} \
 	  /^endif/ {hidden = 0} !hidden && /^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-train: $(VENV)/.train  ## train one model: make train ARGS="model=cnn data=digits seeds.master=7"
-	@$(BIN)/seedbed train $(ARGS)
+train: setup-train  ## train one model: make train ARGS="model=cnn data=digits seeds.master=7"
+	@"$(BIN)/seedbed" train $(ARGS)
 
-repeat: $(VENV)/.train  ## train over many seeds, and say how sure the result is: make repeat ARGS="study.n=30 experiment=digits_cnn"
-	@$(BIN)/seedbed repeat $(ARGS)
+repeat: setup-train  ## train over many seeds, and say how sure the result is: make repeat ARGS="study.n=30 experiment=digits_cnn"
+	@"$(BIN)/seedbed" repeat $(ARGS)
 
-compare: $(VENV)/.train  ## is A better than B? make compare ARGS="'model=mlp' 'model=cnn' -- data=digits study.n=20"
-	@$(BIN)/seedbed compare $(ARGS)
+compare: setup-train  ## is A better than B? make compare ARGS="'model=mlp' 'model=cnn' -- data=digits study.n=20"
+	@"$(BIN)/seedbed" compare $(ARGS)
 
-variance: $(VENV)/.train  ## which source of randomness makes results differ? make variance ARGS="experiment=digits_cnn"
-	@$(BIN)/seedbed variance $(ARGS)
+variance: setup-train  ## which source of randomness makes results differ? make variance ARGS="experiment=digits_cnn"
+	@"$(BIN)/seedbed" variance $(ARGS)
 
-report: $(VENV)/.train  ## a study as one HTML file, to open, print or send: make report ARGS="STUDY" (its name or the beginning)
-	@$(BIN)/seedbed report $(ARGS)
+report: setup-train  ## a study as one HTML file, to open, print or send: make report ARGS="STUDY" (its name or the beginning)
+	@"$(BIN)/seedbed" report $(ARGS)
 
 ifneq ($(wildcard src/example/tutorial),)
-tutorial: $(VENV)/.train  ## the tutorial of 2017, nine years later, on one page: make tutorial ARGS="theano_2017"
-	@$(BIN)/python -m example.tutorial $(ARGS)
+tutorial: setup-train  ## the tutorial of 2017, nine years later, on one page: make tutorial ARGS="theano_2017"
+	@"$(BIN)/python" -m example.tutorial $(ARGS)
 endif
 
-verify: $(VENV)/.train  ## does the result hold? trained again under perturbation, bit by bit: make verify ARGS="experiment=digits_cnn"
-	@$(BIN)/seedbed verify $(ARGS)
+verify: setup-train  ## does the result hold? trained again under perturbation, bit by bit: make verify ARGS="experiment=digits_cnn"
+	@"$(BIN)/seedbed" verify $(ARGS)
 
-diagnose: $(VENV)/.train  ## where do two executions part, and why? make diagnose ARGS="--against 'determinism.threads.intra_op=2'"
-	@$(BIN)/seedbed diagnose $(ARGS)
+diagnose: setup-train  ## where do two executions part, and why? make diagnose ARGS="--against 'determinism.threads.intra_op=2'"
+	@"$(BIN)/seedbed" diagnose $(ARGS)
 
-replay: $(VENV)/.train  ## train a record again and compare the bits: make replay ARGS="RUN" (a path, a key or an MLflow run id; --checkout)
-	@$(BIN)/seedbed replay $(ARGS)
+replay: setup-train  ## train a record again and compare the bits: make replay ARGS="RUN" (a path, a key or an MLflow run id; --checkout)
+	@"$(BIN)/seedbed" replay $(ARGS)
 
-diff: $(VENV)/.train  ## what differs between two records, and what explains it: make diff ARGS="A B" (paths or keys)
-	@$(BIN)/seedbed diff $(ARGS)
+diff: setup-train  ## what differs between two records, and what explains it: make diff ARGS="A B" (paths or keys)
+	@"$(BIN)/seedbed" diff $(ARGS)
 
-audit: $(VENV)/.dev  ## what in your code makes runs differ, with the mend: make audit ARGS="src/example --json"
-	@$(BIN)/seedbed audit $(ARGS)
+audit: setup-dev  ## what in your code makes runs differ, with the mend: make audit ARGS="src/example --json"
+	@"$(BIN)/seedbed" audit $(ARGS)
 
-ui: $(VENV)/.train  ## MLflow's page for all runs, on this machine alone: make ui PORT=5001 (it prints where the tables with seeds are)
-	@PORT="$(PORT)" $(BIN)/seedbed ui $(ARGS)
+ui: setup-train  ## MLflow's page for all runs, on this machine alone: make ui PORT=5001 (it prints where the tables with seeds are)
+	@PORT="$(PORT)" "$(BIN)/seedbed" ui $(ARGS)
 
-doctor: $(VENV)/.train  ## which levels of determinism this machine can keep, and what runs here
-	@$(BIN)/seedbed doctor $(ARGS)
+doctor: setup-train  ## which levels of determinism this machine can keep, and what runs here
+	@"$(BIN)/seedbed" doctor $(ARGS)
 
-sync: $(VENV)/.train  ## send to MLflow what is missing there
-	@$(BIN)/seedbed sync $(ARGS)
+sync: setup-train  ## send to MLflow what is missing there
+	@"$(BIN)/seedbed" sync $(ARGS)
 
 # ENGINE=podman, GPU=1, IMAGE=name:tag, TRACKING=server: docker/build and docker/run say what they do, and print the command
 export ENGINE GPU VARIANT IMAGE TRACKING RUNS DOCKER_ARGS
@@ -93,117 +93,114 @@ legacy:  ## the 2017 tutorial's program on the software of its day, beside what 
 endif
 
 ifneq ($(wildcard copier.yml),)
-new: $(VENV)/.template  ## a project of your own, with this machinery: make new DEST=../churn EXAMPLE=tabular (none, images; else it asks)
+new: setup-template  ## a project of your own, with this machinery: make new DEST=../churn EXAMPLE=tabular (none, images; else it asks)
 	@[ -n "$(DEST)" ] || { echo "Say where: make new DEST=../churn (and EXAMPLE=none, tabular or images)" >&2; exit 2; }
-	@BIN=$(VENV)/template/bin .ci/new "$(DEST)" $(if $(EXAMPLE),--defaults --data example=$(EXAMPLE)) $(ARGS)
+	@BIN="$(VENV)/template/bin" .ci/new "$(DEST)" $(if $(EXAMPLE),--defaults --data example=$(EXAMPLE)) $(ARGS)
 endif
 
 ifneq ($(wildcard .copier-answers.yml),)
 .PHONY: template-update template-check
-template-update: $(VENV)/.template  ## new machinery from the template; your code, configs and lock stay (conflicts as git shows them)
-	@BIN=$(VENV)/template/bin .ci/template-update $(ARGS)
+template-update: setup-template  ## new machinery from the template; your code, configs and lock stay (conflicts as git shows them)
+	@BIN="$(VENV)/template/bin" .ci/template-update $(ARGS)
 
-template-check: $(VENV)/.template  ## is the machinery here what the template's version has that it claims? file by file; 1 if not
-	@BIN=$(VENV)/template/bin .ci/template-check
+template-check: setup-template  ## is the machinery here what the template's version has that it claims? file by file; 1 if not
+	@BIN="$(VENV)/template/bin" .ci/template-check
 endif
 
 # JAX and PyTorch only where there are tests of them
-TESTED := $(VENV)/$(if $(wildcard tests/end_to_end/test_backends.py),.backends,.dev) $(if $(wildcard mkdocs.yml),$(VENV)/.docs)
+TESTED := setup-$(if $(wildcard tests/end_to_end/test_backends.py),backends,dev) $(if $(wildcard mkdocs.yml),setup-docs)
 
 test: $(TESTED)  ## the tests: make test ARGS="-k seeds"
-	@$(BIN)/python -m pytest -m "not slow and not image and not emulation" $(ARGS)
+	@"$(BIN)/python" -m pytest -m "not slow and not image and not emulation" $(ARGS)
 
 test-slow: $(TESTED)  ## more cases of what the tests show, which don't fit into half an hour of CI
-	@$(BIN)/python -m pytest -m "slow and not image and not emulation" $(ARGS)
+	@"$(BIN)/python" -m pytest -m "slow and not image and not emulation" $(ARGS)
 
 ifneq ($(wildcard tests/portable),)
-portable-test: $(VENV)/.dev  ## determinism=portable: the same bits on emulated CPUs, fewer cores, masked features (an hour; ARGS="-k cnn")
-	@$(BIN)/python tests/portable/emulation.py || true
-	@$(BIN)/python -m pytest -m emulation -n 0 -rs -s $(ARGS)
+portable-test: setup-dev  ## determinism=portable: the same bits on emulated CPUs, fewer cores, masked features (an hour; ARGS="-k cnn")
+	@"$(BIN)/python" tests/portable/emulation.py || true
+	@"$(BIN)/python" -m pytest -m emulation -n 0 -rs -s $(ARGS)
 
-portable-table: $(VENV)/.dev  ## measure anew which operations have portable bits: src/seedbed/run/portable.json, docs/portable.md
-	@$(BIN)/python tests/portable/emulation.py
-	@$(BIN)/python tests/portable/operations.py $(ARGS)
+portable-table: setup-dev  ## measure anew which operations have portable bits: src/seedbed/run/portable.json, docs/portable.md
+	@"$(BIN)/python" tests/portable/emulation.py
+	@"$(BIN)/python" tests/portable/operations.py $(ARGS)
 
-emulation: $(VENV)/.dev  ## install QEMU, for --against-cpu (root on Debian)
-	@$(BIN)/python tests/portable/emulation.py
+emulation: setup-dev  ## install QEMU, for --against-cpu (root on Debian)
+	@"$(BIN)/python" tests/portable/emulation.py
 endif
 
 # 1.4 times the tests' CPU time, so no part of them. The report comes even if one fails; a process that is killed leaves none.
 coverage: $(TESTED)  ## which lines the tests execute, child processes included: a table, and pages in build/coverage/html (ARGS as for test)
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@status=0; $(BIN)/python -m coverage run -m pytest -m "not slow and not image and not emulation" $(ARGS) || status=$$?; \
-	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report && $(BIN)/python -m coverage html --quiet; \
+	@status=0; "$(BIN)/python" -m coverage run -m pytest -m "not slow and not image and not emulation" $(ARGS) || status=$$?; \
+	"$(BIN)/python" -m coverage combine --quiet && "$(BIN)/python" -m coverage report && "$(BIN)/python" -m coverage html --quiet; \
 	echo "Line by line: build/coverage/html/index.html"; exit $$status
 
-image-test: $(VENV)/.dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 10 GB)
-	@$(BIN)/python -m pytest -m "image and not slow" -n 0 -rs $(ARGS)
+image-test: setup-dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 10 GB)
+	@"$(BIN)/python" -m pytest -m "image and not slow" -n 0 -rs $(ARGS)
 
 ifneq ($(wildcard mkdocs.yml),)
 .PHONY: docs docs-serve
 # MkDocs's notice of its successor says nothing about this build
 export NO_MKDOCS_2_WARNING ?= 1
-docs: $(VENV)/.docs  ## the documentation as a site, build/site/index.html; draws docs/architecture.svg anew
-	@$(BIN)/python docs/making/architecture.py
-	@$(BIN)/mkdocs build --quiet $(ARGS)
+docs: setup-docs  ## the documentation as a site, build/site/index.html; draws docs/architecture.svg anew
+	@"$(BIN)/python" docs/making/architecture.py
+	@"$(BIN)/mkdocs" build --quiet $(ARGS)
 	@echo "build/site/index.html"
 
-docs-serve: $(VENV)/.docs  ## the site, on this machine alone, anew after each change: http://127.0.0.1:8000 (PORT=8001)
-	@$(BIN)/mkdocs serve --dev-addr 127.0.0.1:$${PORT:-8000} $(ARGS)
+docs-serve: setup-docs  ## the site, on this machine alone, anew after each change: http://127.0.0.1:8000 (PORT=8001)
+	@"$(BIN)/mkdocs" serve --dev-addr 127.0.0.1:$${PORT:-8000} $(ARGS)
 endif
 
-lint: $(VENV)/.dev  ## hadolint, ruff (check and format), mypy, import contracts, audit
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/hadolint Dockerfile $(wildcard docker/legacy/Dockerfile)
-	@$(BIN)/seedbed audit
+lint: setup-dev  ## hadolint, ruff (check and format), mypy, import contracts, audit
+	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check .
+	@"$(BIN)/mypy"
+	@"$(BIN)/lint-imports" --no-cache
+	@"$(BIN)/hadolint" Dockerfile $(wildcard docker/legacy/Dockerfile)
+	@"$(BIN)/seedbed" audit
 
 ifneq ($(wildcard tests/bench.py),)
-bench: $(VENV)/.train  ## what recording and determinism cost: ratios, side by side in one run
-	@$(BIN)/python tests/bench.py $(ARGS)
+bench: setup-train  ## what recording and determinism cost: ratios, side by side in one run
+	@"$(BIN)/python" tests/bench.py $(ARGS)
 endif
 
 ifneq ($(wildcard tests/comparison.py),)
-comparison: $(VENV)/.train  ## what people use today beside seedbed, measured: docs/comparison.md (a quarter of an hour on an idle machine)
-	@$(BIN)/python tests/comparison.py $(ARGS)
+comparison: setup-train  ## what people use today beside seedbed, measured: docs/comparison.md (a quarter of an hour on an idle machine)
+	@"$(BIN)/python" tests/comparison.py $(ARGS)
 endif
 
 ifneq ($(wildcard docs/pictures/record.py),)
-pictures: $(VENV)/.docs  ## make the README's pictures anew, by running what they show: make pictures ARGS="train"
-	@PYTHONPATH=tests $(BIN)/python docs/pictures/record.py $(ARGS)
+pictures: setup-docs  ## make the README's pictures anew, by running what they show: make pictures ARGS="train"
+	@PYTHONPATH=tests "$(BIN)/python" docs/pictures/record.py $(ARGS)
 endif
 
-jax: $(VENV)/.train requirements/jax.txt  ## install the JAX backend, for CPUs: make train ARGS="backend=jax"
-	@$(INSTALL) -r requirements/jax.txt
+jax:  ## install the JAX backend, for CPUs: make train ARGS="backend=jax"
+	@$(SETUP) jax
 
-# pip first: it knows of this machine's own wheels and mirrors. Else uv, which knows where PyTorch has its CPU builds.
-torch: $(VENV)/.train requirements/torch.txt  ## install the PyTorch backend, for CPUs: make train ARGS="backend=torch"
-	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/torch.txt 2>/dev/null \
-	  || $(INSTALL) --torch-backend cpu -r requirements/torch.txt \
-	  || { echo "PyTorch's CPU build for Linux is not on PyPI, and can't be had from here. Put the wheel of requirements/torch.txt where pip looks (PIP_FIND_LINKS)." >&2; exit 2; }
+torch:  ## install the PyTorch backend, for CPUs: make train ARGS="backend=torch"
+	@$(SETUP) torch
 
-cluster: $(VENV)/.train requirements/cluster.txt  ## install the launchers for more than one machine: ray, submitit (SLURM)
-	@$(INSTALL) -r requirements/cluster.txt
+cluster:  ## install the launchers for more than one machine: ray, submitit (SLURM)
+	@$(SETUP) cluster
 
-lock: $(VENV)/.uv  ## every pin anew: wheels into requirements/, images into Dockerfile and docker/compose.yaml (review the diff)
+lock: setup-uv  ## every pin anew: wheels into requirements/, images into Dockerfile and docker/compose.yaml (review the diff)
 	@rm -f requirements/*.txt
 	@$(MAKE) --no-print-directory lock-files
 	@docker/pin
 
-lock-check: $(VENV)/.uv  ## fail when requirements/ and pyproject.toml part
+lock-check: setup-uv  ## fail when requirements/ and pyproject.toml part
 	@pins() { grep -hv '^ *#' requirements/*.txt | sha256sum; }; before=$$(pins); copy=$$(mktemp -d); cp -p requirements/*.txt "$$copy"; \
 	trap 'cp -p "$$copy"/*.txt requirements/; rm -rf "$$copy" requirements/.no-cuda requirements/.torch' EXIT; \
 	$(MAKE) --no-print-directory lock-files; after=$$(pins); \
 	[ "$$before" = "$$after" ] || { echo "requirements/ is not what pyproject.toml asks for: make lock" >&2; exit 2; }
 
-release-check: $(VENV)/.dev  ## what is still missing before a release, a line each; 1 if anything is: make release-check VERSION=0.2.0
-	@$(BIN)/python .ci/release_check.py $(VERSION) $(ARGS)
+release-check: setup-dev  ## what is still missing before a release, a line each; 1 if anything is: make release-check VERSION=0.2.0
+	@"$(BIN)/python" .ci/release_check.py $(VERSION) $(ARGS)
 
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header
 .PHONY: lock-files
-lock-files: $(VENV)/.uv  ## pins for what pyproject.toml asks for now: the others stay as they are
+lock-files: setup-uv  ## pins for what pyproject.toml asks for now: the others stay as they are
 	@mkdir -p requirements
 	@$(COMPILE) pyproject.toml --extra cpu -o requirements/cpu.txt
 	@$(COMPILE) pyproject.toml --extra gpu -c requirements/cpu.txt -o requirements/gpu.txt
@@ -222,46 +219,17 @@ lock-files: $(VENV)/.uv  ## pins for what pyproject.toml asks for now: the other
 	@$(COMPILE) --group uv -o requirements/uv.txt
 
 clean:  ## remove the environment and caches; records in runs/ stay
-	@rm -rf $(VENV) .legacy build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf "$(VENV)" .legacy build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# --- set-up: uv, then the lock, then this project -----------------------------------------------------------------
+# --- set-up: .ci/environment says what each level is, and finds out by itself whether it is there --------------------
 
-# uv from PATH, else pip puts the pinned one into the environment.
-$(VENV)/.uv: requirements/uv.txt
-	@[ -n "$(PYTHON)" ] || { echo "seedbed needs Python 3.11, 3.12 or 3.13; none was found on PATH. Install one, or say make PYTHON=/path/to/python3.12" >&2; exit 2; }
-	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once)"
-	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV); else \
-	  $(PYTHON) -m venv $(VENV) || { echo "Python can't make an environment here. Install its venv module (Debian: apt install python3-venv), or uv." >&2; rm -rf $(VENV); exit 2; }; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt; fi
-	@touch $@
+.PHONY: FORCE
+setup-%: FORCE
+	@$(SETUP) $*
 
-# build.txt comes first: one dependency is a source archive, and what builds it is pinned too. It stays, since this project's own
-# version, which is git's, is read by what is in it.
-$(VENV)/.train: $(VENV)/.uv requirements/build.txt requirements/cpu.txt pyproject.toml
-	@echo "Installing what training needs, pinned by hash (once; some minutes on a slow line)"
-	@$(INSTALL) -r requirements/build.txt
-	@$(SYNC) requirements/cpu.txt requirements/build.txt $(if $(filter $(BIN)/uv,$(UV)),requirements/uv.txt)
-	@$(PACKAGE)
-	@touch $@
+# By the name of the mark that it leaves: make .venv/.train
+%/.train: FORCE
+	@$(SETUP) train
 
-$(VENV)/.dev: $(VENV)/.train requirements/dev.txt
-	@echo "Installing what the tests need (once)"
-	@$(INSTALL) -r requirements/dev.txt
-	@touch $@
-
-# copier in an environment of its own: a new project can be had before TensorFlow is
-$(VENV)/.template: $(VENV)/.uv requirements/template.txt
-	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)/template
-	@$(UV) pip install --quiet --python $(VENV)/template/bin/python --require-hashes -r requirements/template.txt
-	@touch $@
-
-$(VENV)/.docs: $(VENV)/.train requirements/docs.txt
-	@echo "Installing what documents are made with (once)"
-	@$(INSTALL) -r requirements/docs.txt
-	@touch $@
-
-$(VENV)/.backends: $(VENV)/.dev requirements/jax.txt requirements/torch.txt
-	@echo "Installing the other backends, JAX and PyTorch (once)"
-	@$(MAKE) --no-print-directory jax
-	@$(MAKE) --no-print-directory torch || echo "The tests of the PyTorch backend will be skipped." >&2
-	@touch $@
+%/.dev: FORCE
+	@$(SETUP) dev
