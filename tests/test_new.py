@@ -118,6 +118,23 @@ def test_all_or_nothing(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert files(bare) == before
 
 
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_killed_call_is_repeated(after: int, bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It leaves the files that it came to, and perhaps half of one under another name."""
+    before = files(bare)
+    assert cli.main(["new", "data", "mine"]) == 0
+    whole, made = files(bare), [name for name in files(bare) if name not in before]
+    assert len(made) == 3
+    for name in made[after:]:
+        (bare / name).unlink()
+    (bare / made[after]).with_name(f".{Path(made[after]).name}.new").write_text("half")
+    assert cli.main(["new", "data", "mine"]) == 0
+    assert files(bare) == whole
+    (bare / made[0]).write_text("changed")
+    assert cli.main(["new", "data", "mine"]) == 2
+    assert "there already, and nothing was written" in capsys.readouterr().err
+
+
 def test_the_package_is_the_project_s(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (bare / "src/other").mkdir()
     (bare / "src/other/__init__.py").touch()

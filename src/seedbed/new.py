@@ -172,7 +172,11 @@ def package_of(root: Path, said: str | None) -> str:
 
 
 def write(root: Path, files: Mapping[str, str]) -> None:
-    """Write all of `files` (by path under `root`), or none: raises Refused where one is there already or can't be written."""
+    """Write all of `files` (by path under `root`), or none: raises Refused where one is there already or can't be written.
+
+    A file that holds what would be written is left by a call that was killed: it is no obstacle.
+    """
+    files = {path: text for path, text in files.items() if not _is_written(root / path, text)}
     if there := [path for path in files if (root / path).exists() or (root / path).is_symlink()]:
         raise Refused(f"{', '.join(there)}: there already, and nothing was written. Say another name, or remove what is there.")
     written: list[Path] = []
@@ -181,11 +185,22 @@ def write(root: Path, files: Mapping[str, str]) -> None:
             file = root / path
             with record.naming(file):
                 file.parent.mkdir(parents=True, exist_ok=True)
-                with file.open("x") as handle:
+                partial = file.with_name(f".{file.name}.new")
+                try:
+                    partial.write_text(text)
+                    file.hardlink_to(partial)  # whole or not at all, and over nothing
                     written.append(file)
-                    handle.write(text)
+                finally:
+                    partial.unlink(missing_ok=True)
     except OSError as error:
         for file in written:
             with suppress(OSError):
                 file.unlink()
         raise Refused(f"{record.hindrance(error)}. {record.remedy(error)}, then the same command again; nothing was written.") from None
+
+
+def _is_written(file: Path, text: str) -> bool:
+    try:
+        return file.is_file() and not file.is_symlink() and file.read_text() == text
+    except (OSError, ValueError):
+        return False
