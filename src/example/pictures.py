@@ -30,7 +30,7 @@ def images(
         raise Refused(f"data.source.path={path}: there is no such folder (looked for {folder.absolute()}).")
     where = f"data.source.path={path}"
     try:
-        entries = list(folder.iterdir())
+        entries = sorted(folder.iterdir())
     except OSError as error:
         raise Refused(f"{where}: the folder can't be read: {error.strerror}.") from None
     data_files.check_all((entry for entry in entries if entry.is_symlink() and not entry.is_dir()), where)
