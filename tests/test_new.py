@@ -178,3 +178,44 @@ def test_the_model_s_own_test_passes(with_data: bool, project: Path) -> None:
     assert cli.main(["new", "model", "mine"]) == 0
     python(project, "mypy", "--cache-dir", "/dev/null", *map(str, project.glob("src/example/*_mine.py")))
     assert "8 passed" in python(project, "pytest", "-n", "0", "tests/example/test_model_mine.py")
+
+
+COPIER = """#!/usr/bin/env bash
+made="${@: -1}"
+mkdir -p "$made"
+echo "$(basename "$made")" >"$made/name"
+[ ! -e "$STOP" ] || { : >"$STOP.now"; kill -9 $PPID; }
+"""
+
+
+def test_a_killed_make_new_is_repeated(tmp_path: Path) -> None:
+    """Its half-made project is in nobody's way, and goes with the next call. copier is a stand-in that makes one file."""
+    template, tools, dest, stop = tmp_path / "template", tmp_path / "bin", tmp_path / "mein Projekt ü", tmp_path / "stop"
+    (template / ".ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "new", template / ".ci" / "new")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(template)]
+    for words in (["init", "-q"], ["add", "--all"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    tools.mkdir()
+    (tools / "python").symlink_to(sys.executable)
+    (tools / "copier").write_text(COPIER)
+    (tools / "copier").chmod(0o755)
+
+    def call() -> subprocess.CompletedProcess[str]:
+        env = {**OUTSIDE, "BIN": str(tools), "STOP": str(stop), "HOME": str(tmp_path)}
+        return subprocess.run([template / ".ci" / "new", str(dest), "--defaults"], env=env, capture_output=True, text=True, timeout=120)
+
+    stop.touch()
+    assert call().returncode == -9
+    assert not dest.exists()
+    assert len(list(tmp_path.glob(".seedbed-new-*"))) == 1
+    stop.unlink()
+    dest.mkdir()  # an empty folder is accepted
+    done = call()
+    assert done.returncode == 0, done.stderr
+    assert (dest / "name").read_text().strip() == dest.name
+    assert subprocess.run(["git", "-C", dest, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout == ""
+    assert not list(tmp_path.glob(".seedbed-new-*"))
+    assert call().returncode == 2
+    (dest / "name").write_text("kept")
+    assert "is there already, and isn't empty" in call().stderr

@@ -233,7 +233,8 @@ def sync(argv: list[str]) -> int:
 def doctor(argv: list[str]) -> int:
     """`seedbed doctor`: print what this machine can promise."""
     parser = argparse.ArgumentParser("seedbed doctor", description=VERBS["doctor"])
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--all", action="store_true", help="every package and the machine's details, too")
+    parser.add_argument("--json", action="store_true", help="all of it, as one JSON object")
     options = parser.parse_args(argv)
     from seedbed import health, show
 
@@ -241,7 +242,7 @@ def doctor(argv: list[str]) -> int:
     if options.json:
         print(json_text.dumps(report, indent=1))
     else:
-        show.health(report)
+        show.health(report, options.all)
     return 0 if report["levels"]["strict"]["kept"] else 1
 
 

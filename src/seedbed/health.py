@@ -58,9 +58,6 @@ def _tried(level: dict[str, Any], seeds: dict[str, int]) -> tuple[bool, list[str
         return False, done.stdout.splitlines()
     if done.returncode != 0:
         return False, [(done.stderr.strip().splitlines() or ["the probe ended without a word"])[-1]]
-    threads = level["threads"]["intra_op"] or f"as many as cores ({provenance.cores()})"
-    missing = process.differing(needed)
-    why = [f"{threads} intra-op threads; operations {'deterministic' if level['op_determinism'] else 'as they come'}"]
-    if missing:
-        why.append(f"this process lacks {', '.join(missing)}: `seedbed train` starts itself anew with them")
-    return True, why
+    many = level["threads"]["intra_op"]
+    threads = f"{many} thread{'s' * (many > 1)} an operation" if many else f"as many threads as cores ({provenance.cores()})"
+    return True, [f"{threads}, operations {'deterministic' if level['op_determinism'] else 'as they come'}"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from rich.table import Table
 
 from seedbed import notes, printed, project_root
 from seedbed.printed import command, lines
@@ -78,15 +76,52 @@ def failure(record: Record) -> None:
         printed.say(f"seedbed train: {record.content['error'].strip()}")
 
 
-def health(report: dict[str, Any]) -> None:
-    console = printed.console(soft_wrap=True)
-    levels = Table("level", "kept here", "why", box=None, padding=(0, 2, 0, 0))
-    for name, verdict in report["levels"].items():
-        levels.add_row(name, "yes" if verdict["kept"] else "no", "\n".join(verdict["why"]))
-    console.print(levels)
-    console.print()
-    lines([(name, _words(value)) for name, value in report["provenance"].items() if name != "accelerator"])
-    lines([("accelerator" if number == 0 else "", line) for number, line in enumerate(report["accelerator"])])
+# Of the provenance: what `doctor` tells first, in this order; the rest is behind --all.
+FIRST = ("cpu", "gpu", "cores", "python", "platform", "variables", "git", "image")
+
+
+def health(report: Mapping[str, Any], whole: bool = False) -> None:
+    """Print what this machine can keep, what is wrong, and what runs here.
+
+    Args:
+        report: of `health.examine`.
+        whole: whether to print every package and variable, too.
+    """
+    told, levels = report["provenance"], report["levels"]
+    rows = []
+    for name, verdict in levels.items():
+        first, *more = verdict["why"] or ["-"]
+        rows += [(name, f"{'yes' if verdict['kept'] else 'NO '}   {first}"), *(("", f"      {line}") for line in more)]
+    lines([("level", "kept here"), *rows])
+    print()
+    shown = {**told, "cpu": _cpu(told["cpu"]), "git": _git(told.get("git"))}
+    packages = told["packages"]
+    main = "  ".join(f"{name} {packages[name]}" for name in MAIN if name in packages)
+    lines([
+        *(("GPU" if number == 0 else "", line) for number, line in enumerate(report["accelerator"])),
+        *((name, _words(shown[name])) for name in FIRST if shown.get(name)),
+        ("packages", main),
+        *([] if whole else [("", f"{len(packages)} in all: {command('doctor', ['--all'])}")]),
+    ])  # fmt: skip
+    if whole:
+        print()
+        lines([(name, _words(value)) for name, value in told.items() if name not in (*FIRST, "packages", "accelerator")])
+        print()
+        lines(sorted(packages.items()))
+
+
+# The packages that a person asks for first.
+MAIN = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "mlflow")
+
+
+def _cpu(cpu: Any) -> str:
+    return f"{cpu.get('model') or '?'} ({' '.join(cpu.get('isa') or []) or 'no extensions'})" if isinstance(cpu, dict) else str(cpu)
+
+
+def _git(git: Any) -> str:
+    if not isinstance(git, dict):
+        return "none"
+    return f"{str(git.get('commit'))[:12]}{', and changes that are not committed' if git.get('dirty') else ''}"
 
 
 def _words(value: Any) -> str:
