@@ -12,7 +12,6 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from seedbed.proof.checkout import COMMIT, GITS_OWN
 from seedbed.proof.side import Side
 from seedbed.run import provenance
 from seedbed.run.claims import at
+from seedbed.run.scratch import folder as scratch_folder
 
 SECONDS = 60  # that git may take
 LARGEST_BINARY = 100_000_000  # bytes that the binary pieces of a recorded diff may unpack to
@@ -61,7 +61,7 @@ def compared(a: Side, b: Side) -> Code:
         return Code()
     modules = [*changed, *only_a, *only_b]
     try:
-        with tempfile.TemporaryDirectory(prefix="seedbed-diff-") as scratch:
+        with scratch_folder("diff") as scratch:
             repository = _Repository(Path(scratch))
             tree_a, tree_b = repository.tree("A", a), repository.tree("B", b)
             files = repository.changed(tree_a, tree_b)

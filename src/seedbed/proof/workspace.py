@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from seedbed import Refused
-from seedbed.run import process
+from seedbed.run import process, scratch
 
 FOLDER = ".proof"  # below `runs`
 
@@ -27,16 +24,10 @@ def workspace(runs: Path) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"Nothing can be kept in {runs}, not even for a while: {error}. Say a folder that can be written to.") from None
-    for left in parent.glob("*-*"):
-        number = left.name.split("-")[0]
-        if number.isdigit() and not _lives(int(number)):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)).absolute()
     try:
-        with process.signals_to(_stop):
-            yield folder
+        with scratch.folder("proof", parent) as folder, process.signals_to(_stop):
+            yield folder.absolute()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
             parent.rmdir()
 
@@ -52,13 +43,3 @@ def raise_if_stopped() -> None:
 def _stop(number: int, frame: Any) -> None:
     _STOPPED.append(number)
     raise_if_stopped()
-
-
-def _lives(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-NAME = "seedbed-"
+NAME = ".seedbed-"  # below a folder of the user's; without the point in the system's own
 
 
 @contextmanager
 def folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
     """Make a folder below `parent` (the system's for temporary files) and remove it at the end.
 
-    It is called after its purpose and this process, so that a later process knows which of them nobody uses any more.
+    Its process holds a lock on it, which ends with the process: so the next one knows which of them are abandoned, also on a
+    file system that several machines share. Where there are no locks, nothing of another process is removed.
     """
     place = parent or Path(tempfile.gettempdir())
-    prefix = f".{NAME}{purpose}-" if parent else f"{NAME}{purpose}-"
+    prefix = f"{NAME if parent else NAME[1:]}{purpose}-"
     remove_abandoned(place, prefix)
-    made = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=place))
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+    lock = _locked(made)
     try:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def remove_abandoned(place: Path, prefix: str) -> None:
-    """Remove the folders `<prefix><process id>-…` in `place` whose process has ended, if they are this user's."""
-    for left in place.glob(f"{prefix}*-*"):
-        number = left.name.removeprefix(prefix).split("-")[0]
-        if number.isdigit() and not lives(int(number)) and not left.is_symlink() and left.stat().st_uid == os.getuid():
-            shutil.rmtree(left, ignore_errors=True)
+    """Remove this user's folders in `place` whose names begin with `prefix` and which no process holds."""
+    for left in place.glob(f"{prefix}*"):
+        with suppress(OSError):
+            if left.is_symlink() or left.stat().st_uid != os.getuid():
+                continue
+            if (lock := _locked(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
 
 
-def lives(number: int) -> bool:
-    """Whether there is a process of that number."""
+def _locked(path: Path) -> int | None:
+    """A descriptor that holds the lock of a folder; None if another process has it, or there are no locks here."""
     try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
-        return True
-    return True
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle

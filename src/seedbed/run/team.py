@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import children, process
+from seedbed.run import children, process, scratch
 from seedbed.run.record import INTERRUPTED, RUNNING, Record
 
 # How long the others have, in seconds, to write down why they stop when one has ended: what it meant for them comes after that.
@@ -100,15 +99,15 @@ def folder(config: DictConfig) -> Iterator[Path]:
     if config.strategy.index == 0:
         yield Path(config.runs).expanduser().absolute()
         return
-    with tempfile.TemporaryDirectory(prefix="seedbed-worker-") as made:
-        yield Path(made)
+    with scratch.folder("worker") as made:
+        yield made
 
 
 def train(found: Record, config: DictConfig, said: Callable[[str], None], progress: bool) -> None:
     """Train into the record `found` with a worker for each replica of this machine. Raises Refused, and Ended."""
     here, addresses = _here(config)
     stopped: list[int] = []
-    with tempfile.TemporaryDirectory(prefix="seedbed-workers-") as others, ExitStack() as stack:
+    with scratch.folder("workers") as others, ExitStack() as stack:
         workers: list[Worker] = []
 
         def heard(index: int, what: Mapping[str, Any]) -> None:
@@ -127,7 +126,7 @@ def train(found: Record, config: DictConfig, said: Callable[[str], None], progre
 
         stack.enter_context(process.signals_to(stop))
         for index in here:
-            path = found.path if index == here[0] else _copy(found, Path(others) / str(index))
+            path = found.path if index == here[0] else _copy(found, others / str(index))
             job = Job(config, path, found.seeds, found.inputs, addresses, index, here.index(index), progress and index == here[0],
                       Singleton.get_state())  # fmt: skip
             workers.append(Worker(job, heard))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, notes
-from seedbed.run import claims
+from seedbed.run import claims, scratch
 from seedbed.run.record import FINISHED
 from seedbed.tracking.store import experiment_id_of, settle, sqlite_file
 
@@ -45,7 +44,7 @@ def fetch(folder: Path, masters: Iterable[int], uri: str, experiment: str) -> li
 def _bring(client: Any, run: Any, runs: Path, uri: str) -> bool:
     """One record from the server into `runs`, if it is whole and is what it says; false if not."""
     key = run.data.tags["seedbed.key"]
-    with tempfile.TemporaryDirectory(dir=runs, prefix=".fetch-") as folder:
+    with scratch.folder("fetch", Path(runs)) as folder:
         try:
             record = claims.checked(_downloaded(client, run, Path(folder)))
         except (Refused, OSError):

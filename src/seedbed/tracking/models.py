@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from seedbed.run import scratch
 from seedbed.run.record import Record
 
 MODEL = "model"
@@ -30,7 +30,7 @@ def log(client: Any, record: Record, run_id: str) -> None:
     begun = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)  # and not sent whole
     logged = begun[0] if begun else client.create_logged_model(
         experiment_id, name=MODEL, source_run_id=run_id, tags={"seedbed.key": record.key}, model_type="keras")  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch.folder("sending") as folder:
         root = Path(folder)
         (root / "data").mkdir()
         (root / "data" / "keras_module.txt").write_text("keras")

@@ -10,7 +10,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import notes, printed
-from seedbed.run import children
+from seedbed.run import children, scratch
 from seedbed.run.process import COMMAND
 from seedbed.tracking import descriptions, views
 from seedbed.tracking.runs import LONGEST_PARAM, METRICS_A_BATCH, allowed
@@ -76,7 +75,7 @@ def push_study(study: Folder, uri: str, experiment: str, begun: int = 0) -> str:
     begun: it is being run, for so many seeds, and its report comes later.
     """
     settle()
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch.folder("sending") as folder:
         if not begun and notes.state(study, uri).get("status") != study.status:
             for file in study.report():
                 shutil.copy(file, folder)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from seedbed import notes
+from seedbed.run import scratch
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, is_held
 from seedbed.tracking import descriptions, models, views
 from seedbed.tracking.store import answers, experiment_id_of, is_there, settle, store_lock
@@ -221,12 +221,12 @@ def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) ->
     if nested is None:
         seeds = [name for name in views.FIRST if name in record.seeds]
         views.widen(client, experiment_id, views.columns(seeds, (metric.key for metric in metrics)))
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch.folder("sending") as folder:
         for name in ("record.json", "config.yaml", "history.jsonl", "code.diff", "rows.npz", "weights.npz"):
             if (record.path / name).exists():
                 shutil.copy(record.path / name, folder)
         if nested is None:
             pictures.learning_curves(record, Path(folder) / "learning_curves.png")
-        client.log_artifacts(run_id, folder, "record")
+        client.log_artifacts(run_id, str(folder), "record")
     if record.status == FINISHED and (nested is None or nested.model) and (record.path / "model.keras").exists():
         models.log(client, record, run_id)
