@@ -68,7 +68,15 @@ def trained(surroundings: None, config: Callable[..., Any], plugin: Callable[...
     return run
 
 
-@pytest.mark.parametrize("name", list(PROGRAMS))
+# Places of which another one of the same kind is among the rest; with them it is `make test-slow`.
+MORE = frozenset({
+    "private attribute of the model", "attribute of Keras's own layer", "list and dictionary of a layer", "global variable",
+    "dunder variable", "attribute of a function", "default argument", "umask", "sys.path", "warnings", "Keras's float type",
+    "closure of a module's function", "weak reference", "context variable", "NumPy's error handling", "cache of a method",
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in MORE else name for name in PROGRAMS])
 def test_what_a_run_leaves_behind_is_named(trained: Callable[..., Record], name: str) -> None:
     session = Session(many=True)
     assert trained(PROGRAMS[name], session).status == "finished"
