@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundl
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test new lint bench comparison pictures jax torch cluster lock lock-check release-check coverage clean
+.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync fsck image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test new lint bench comparison pictures jax torch cluster lock lock-check release-check coverage clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^ifneq .*wildcard/ {path = $$0; sub(/.*wildcard /, "", path); sub(/\).*/, "", path); hidden = system("[ -e \"" path "\" ]")} \
@@ -64,6 +64,9 @@ ui: setup-train  ## MLflow's page for all runs, on this machine alone: make ui P
 
 doctor: setup-train  ## which levels of determinism this machine can keep, and what runs here
 	@"$(BIN)/seedbed" doctor $(ARGS)
+
+fsck: setup-train  ## which records are whole, what is damaged, and how to get it back: make fsck ARGS="RUN" (all if none is named)
+	@"$(BIN)/seedbed" fsck $(ARGS)
 
 sync: setup-train  ## send to MLflow what is missing there
 	@"$(BIN)/seedbed" sync $(ARGS)

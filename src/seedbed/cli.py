@@ -31,6 +31,7 @@ VERBS = {
     "new": "a function of your own with its config and test, to fill in: new data NAME, new model NAME",
     "ui": "MLflow's page of all runs, on this machine alone, and the addresses of tables with seeds as columns",
     "sync": "send to MLflow what is missing there; twice is harmless",
+    "fsck": "which records are whole, what is damaged in the others, and how to get it back: fsck [RUN …]",
     "doctor": "which levels this machine can keep, and why; what runs here",
 }
 
@@ -71,10 +72,10 @@ def main(argv: list[str]) -> int:
         ]
         print("\n".join(lines), file=sys.stdout if helped else sys.stderr)
         return 0 if helped else 2
-    from seedbed import new, proofs, studies, ui
+    from seedbed import fsck, new, proofs, studies, ui
 
     commands: dict[str, Callable[[list[str]], int]] = {
-        "train": train, "sync": sync, "doctor": doctor, "new": new.new, "ui": ui.ui,
+        "train": train, "sync": sync, "doctor": doctor, "new": new.new, "ui": ui.ui, "fsck": fsck.fsck,
         "repeat": studies.repeat, "compare": studies.compare, "variance": studies.variance, "report": studies.report,
         "verify": proofs.verify, "replay": proofs.replay, "diff": proofs.diff, "diagnose": proofs.diagnose, "audit": proofs.audit,
     }  # fmt: skip
@@ -213,8 +214,10 @@ def sync(argv: list[str]) -> int:
     runs = Path(options.runs or config.runs).expanduser()
     if options.runs and not runs.is_dir():
         raise Refused(f"--runs {runs}: there is no such folder.")
-    found = [r for r in records.all_records(runs) if not options.key or any(r.key.startswith(key) for key in options.key)]
-    if options.key and not found:
+    unreadable: dict[str, str] = {}
+    found = [r for r in records.all_records(runs, unreadable) if not options.key or any(r.key.startswith(key) for key in options.key)]
+    unreadable = {name: why for name, why in unreadable.items() if not options.key or name.startswith(tuple(options.key))}
+    if options.key and not found and not unreadable:
         raise Refused(f"No record under {runs} begins with {' or '.join(options.key)}.")
     usual = str(config.tracking.uri or f"sqlite:///{runs.absolute()}/mlflow/mlflow.db")
     # studies first: their runs go there with them
@@ -222,12 +225,14 @@ def sync(argv: list[str]) -> int:
     sent, missed = tracking.send(found, runs, lambda one: [uri] if uri else notes.places(one, usual), options.experiment)
     failed |= missed
     if options.json:
-        print(json_text.dumps({"records": len(found), "sent": sent, "failed": failed}))
+        print(json_text.dumps({"records": len(found), "sent": sent, "failed": failed, "damaged": unreadable}))
     else:
         print(f"{len(found)} records, {len(sent)} sent to {notes.address(uri) if uri else 'where their runs were to go'}.")
     for key, why in failed.items():
         printed.say(f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.")
-    return 1 if failed else 0
+    for why in unreadable.values():
+        printed.say(f"seedbed sync: {why}")
+    return 2 if unreadable else 1 if failed else 0
 
 
 def doctor(argv: list[str]) -> int:

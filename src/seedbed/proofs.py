@@ -142,7 +142,7 @@ def replay(argv: list[str]) -> int:
     from seedbed.proof import finding, show_replay
     from seedbed.proof import replay as replaying
     from seedbed.proof.workspace import workspace
-    from seedbed.run import claims
+    from seedbed.run import claims, integrity
     from seedbed.run import config as configs
 
     config = configs.composed()
@@ -160,6 +160,8 @@ def replay(argv: list[str]) -> int:
         else:
             path = finding.found(options.run, runs)
         record = claims.checked(path)
+        if source is None and (damage := record.damage(whole=True)):  # of files that a replay needs nothing of
+            printed.say(f"This record is damaged ({integrity.listed(damage)}); what went in is whole. Next: seedbed fsck {path}")
         own = source is None and path.resolve().is_relative_to(mine.resolve()) and "fetched" not in record.content
         found = replaying.replay(record, folder, own, asked, printed.say)
     if options.json:

@@ -20,7 +20,7 @@ from seedbed.proof.diagnose import Diagnosis, Looking, Side, diagnosed
 from seedbed.proof.execution import Execution
 from seedbed.proof.perturbing import left_out
 from seedbed.proof.plan import Wanted, chance, check, executions
-from seedbed.run import digest
+from seedbed.run import digest, reuse
 from seedbed.run.record import FINISHED, Record
 
 # In the order in which a run comes by them.
@@ -94,7 +94,7 @@ def verified(asked: Asked, folder: Path, said: Callable[[str], None], execute: C
     unable = left_out(asked.config) if any(side.way.parts for side in sides) else {}
     unable = {part: why for part, why in unable.items() if part not in asked.wanted.leave}
     verdict = Verdict(sides, differing, None, left_out=unable, differs=differs)
-    before = _before(asked.config, first.execution)
+    before = _before(asked.config, first.execution, said)
     if before is not None and not differing:
         verdict.record = before
         verdict.differing = [name for name in OUTPUTS if before.all_digests().get(name) != first.execution.digests.get(name)]
@@ -124,10 +124,16 @@ def _half(config: DictConfig, first: Execution) -> int:
     return epochs // 2
 
 
-def _before(config: DictConfig, first: Execution) -> Record | None:
-    """The finished record of this key that was there already."""
+def _before(config: DictConfig, first: Execution, said: Callable[[str], None]) -> Record | None:
+    """The finished record of this key that was there already, if it is whole."""
     path = Path(config.runs) / first.record.key if first.record is not None and first.record.key else None
     if path is None or not (path / "record.json").exists():
         return None
-    record = Record.read(path)
-    return record if record.status == FINISHED else None
+    try:
+        record = Record.read(path)
+        wrong = reuse.damage(record, whole=True)
+    except Refused as error:
+        record, wrong = None, str(error)
+    if wrong:
+        said(f"The record {path} takes no part, since it is damaged ({wrong}). Next: seedbed fsck {path}")
+    return record if record is not None and not wrong and record.status == FINISHED else None

@@ -5,7 +5,6 @@ Imports Keras, so it is imported only when there is something to train.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import re
@@ -31,7 +30,9 @@ from seedbed.run import (
     collective,
     determinism,
     digest,
+    evaluation,
     inputs,
+    integrity,
     looking,
     loop,
     portable,
@@ -73,7 +74,7 @@ def train(
     except recorder.NotFinite as bad:
         found.fail(str(bad))
     except (OSError, tf.errors.ResourceExhaustedError) as error:
-        of_the_disk = _of_the_disk(error)
+        of_the_disk = evaluation.of_the_disk(error)
         if of_the_disk is None or (broken := found.broken_off(of_the_disk, config.training.epochs)) is None:
             found.fail(traceback.format_exc())
             raise
@@ -139,6 +140,8 @@ def _train(
     found.update(engine=engine, not_shared=session.left() if session.many or session.apart else None, earlier_runs=session.runs)
     fitted = time.perf_counter()
     watch.fitted(model, found.history())
+    _check_finite(model)
+    _save(model, found, said)  # first: whatever fails from here on loses no weights
 
     digests = {
         "initial_weights": found.digests["initial_weights"],
@@ -147,14 +150,18 @@ def _train(
         "optimizer": digest.arrays(checkpoint.optimizer_variables(model)),
         "history": digest.history(found.history()),
     }
+    metrics: dict[str, float] = {}
+    predictions: Any = []
     if building.can_be_called(model):
-        metrics, predictions = evaluated(shared, engine, config, data, reload)
-    else:  # a model that only trains (a GAN): what it said of its last epoch
-        metrics, predictions = {f"train_{name}": value for name, value in found.history()[-1].items()}, []
+        metrics, predictions, failures = evaluation.evaluated(shared, engine, config, data, reload)
+        if failures:
+            evaluation.note(found, failures, said)
+            shared.obstacle = shared.obstacle or "its evaluation failed"
+    # a model that only trains (a GAN), or that can't be evaluated
+    metrics = metrics or evaluation.of_the_last_epoch(found.history()[-1])
     watch.evaluated(metrics, predictions)
     portable.check_operations(level)  # also what callbacks, pipelines and evaluation did meanwhile
     digests["predictions"] = digest.arrays(data_sets.flat(predictions))
-    _save(model, found, said)
     times = {"fit_seconds": fitted - begun, "after_fit_seconds": time.perf_counter() - fitted}
     found.finish(metrics, digests, timing=times, epochs=len(found.history()))
     return None
@@ -215,32 +222,6 @@ def _divisor(steps: int, most: int) -> int:
     return max(number for number in range(1, max(most, 1) + 1) if steps % number == 0)
 
 
-def evaluated(
-    shared: Shared, engine: str, config: DictConfig, data: DataSet, reload: Callable[[], DataSet]
-) -> tuple[dict[str, float], Any]:
-    """(metrics, predictions): metrics on the held-out parts, `test_loss` and so on, or on the training part if there is
-    none; predictions on the test part, else the validation part, else the training part."""
-    parts = {name: part for name, part in data.parts().items() if name != "train"}
-    if not parts:
-        parts = {"train": reload().train if data_sets.is_ready_made(data.train) else data.train}
-    model, batch = shared.model, config.training.batch_size
-    metrics: dict[str, float] = {}
-    predictions = None
-    for name, part in parts.items():
-        steps = config.training.steps_per_epoch if name == "train" and data_sets.is_ready_made(part) else None
-        fast = engine == "loop" and data_sets.is_arrays(part)
-        values = (
-            shared.engine.evaluate(part, batch) if fast
-            else model.evaluate(inputs.held_out(part, batch, steps), verbose=0, return_dict=True)
-        )  # fmt: skip
-        if name == "train" and data_sets.is_ready_made(part):
-            part = reload().train  # evaluating moved it on
-        metrics.update({f"{name}_{metric}": float(value) for metric, value in recorder.flat_logs(values).items()})
-        if name == list(parts)[-1]:
-            predictions = shared.engine.predict(part, batch) if fast else model.predict(inputs.held_out(part, batch, steps), verbose=0)
-    return metrics, predictions
-
-
 def _resumable(
     found: Record, reached: Reached, batch: Callable[[], Any], data: DataSet, said: Callable[[str], None]
 ) -> checkpoint.State | None:
@@ -279,28 +260,45 @@ def _from_the_beginning(found: Record, why: str, said: Callable[[str], None]) ->
     found.update(not_resumed=why)
 
 
+def _check_finite(model: Any) -> None:
+    """Raise NotFinite if the last updates have made weights NaN, or those that are trained infinite.
+
+    A weight that is not trained may be infinite by right (a mask).
+    """
+    trained = {id(variable) for variable in model.trainable_variables}
+    for variable in model.weights:
+        values = np.asarray(variable)
+        if values.dtype.kind not in "fcV":
+            continue
+        values = values.astype("float32") if values.dtype.kind == "V" else values  # bfloat16
+        if np.isnan(values).any() or (id(variable) in trained and not np.isfinite(values).all()):
+            what = "NaN" if np.isnan(values).any() else "infinite"
+            name = getattr(variable, "path", variable.name)
+            raise recorder.NotFinite(
+                f"The weights {name} are {what} after the last epoch: the run has failed. Try a smaller learning "
+                "rate (optimizer.learning_rate=…) or look at the data."
+            )
+
+
 def _save(model: Any, found: Record, said: Callable[[str], None]) -> None:
-    """The trained model as Keras saves it; as arrays where a custom class can't be saved."""
+    """Save the trained model as Keras does; as arrays where a custom class can't be saved. It is on the disk afterwards."""
     path = found.path / "model.keras"
+    partial = path.with_name(f".{path.name}.{os.getpid()}.keras")
+    drawn = streams.generator_states()
     try:
-        model.save(path)
+        model.save(partial)
+        integrity.publish(partial, path)
     except Exception as error:  # whatever a user's get_config raises
-        with suppress(OSError):
-            path.unlink()
         if isinstance(error, OSError):
-            error.filename = error.filename or str(path)
+            error.filename = str(path)
             if found.broken_off(error, 0):
                 raise
         buffer = io.BytesIO()
         np.savez(buffer, *[np.asarray(v, dtype="float32" if "bfloat16" in str(v.dtype) else None) for v in model.weights])
-        record.write_atomically(found.path / "weights.npz", buffer.getvalue(), durable=False)
+        record.write_atomically(found.path / "weights.npz", buffer.getvalue())
         why = " ".join(re.split(r"\n\s*\n", str(error).strip())[0].split())  # Keras adds a page of example code
         said(f"Keras can't save this model as a whole ({type(error).__name__}: {why}); its weights are in weights.npz.")
-
-
-def _of_the_disk(error: OSError | tf.errors.ResourceExhaustedError) -> OSError | None:
-    """An error as the system's own: TensorFlow has another kind for a full disk, under a pipeline's cache, say."""
-    if isinstance(error, OSError):
-        return error
-    found = re.search(rf"(\S+); {os.strerror(errno.ENOSPC)}", str(error))
-    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), found[1]) if found else None
+    finally:
+        streams.put_generator_states(drawn)  # evaluation draws what it would have drawn
+        with suppress(OSError):
+            partial.unlink()

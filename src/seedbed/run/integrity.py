@@ -88,6 +88,13 @@ def flush(folder: Path, files: Collection[str]) -> None:
         _flush(place)
 
 
+def publish(partial: Path, path: Path) -> None:
+    """Give a file that was written under another name its own, once it is on the disk."""
+    _flush(partial)
+    partial.replace(path)
+    _flush(path.parent)
+
+
 def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -259,13 +259,27 @@ def is_held(runs: Path, key: str) -> bool:
     return False
 
 
-def all_records(runs: Path) -> list[Record]:
-    """Every readable record under `runs`, oldest first, those of force=true included."""
+def all_records(runs: Path, unreadable: dict[str, str] | None = None) -> list[Record]:
+    """Every readable record under `runs`, oldest first, those of force=true included.
+
+    unreadable: gets the others, by the folder's name: why they can't be read, or how they are damaged.
+    """
     records = []
-    for file in [*runs.glob("[0-9a-f]*/record.json"), *runs.glob("[0-9a-f]*/again/record.json")]:
-        with suppress(Refused):
-            records.append(Record.read(file.parent))
+    for folder in folders(runs):
+        try:
+            record = Record.read(folder)
+            if unreadable is not None and (wrong := record.damage()):
+                raise Refused(f"The record {folder} is damaged: {integrity.listed(wrong)}. Next: seedbed fsck {folder}")
+            records.append(record)
+        except Refused as error:
+            if unreadable is not None:
+                unreadable[folder.relative_to(runs).as_posix()] = str(error)
     return sorted(records, key=lambda record: record.timing["started"])
+
+
+def folders(runs: Path) -> list[Path]:
+    """The folders under `runs` that hold a record.json, or something by that name."""
+    return [file.parent for file in [*runs.glob("[0-9a-f]*/record.json"), *runs.glob("[0-9a-f]*/again/record.json")]]
 
 
 @contextmanager

@@ -188,4 +188,6 @@ def _run(part: str, note: Path, master: int, records: Path) -> Run:
         return Run(part, master, None, str(error).replace(str(records), "…"))
     if record.key != key or not record.finished:
         return Run(part, master, None, f"the record {key[:12]} is not finished, or of another key")
+    if record.damage:
+        return Run(part, master, None, f"the record {key[:12]} is damaged ({'; '.join(record.damage)})")
     return Run(part, master, record, "; ".join(record.doubts))

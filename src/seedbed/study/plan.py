@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import json_text, record, training
+from seedbed.run import json_text, record, reuse, training
 from seedbed.run import seeds as streams
 from seedbed.run.record import FINISHED, Record, write_atomically
 from seedbed.run.redaction import redacted
@@ -103,14 +103,28 @@ class Study:
         found = {}
         for task in self.tasks():
             noted = task.noted()
-            if noted.get("status") == FINISHED:
+            if noted.get("status") == FINISHED and not _lost(noted):
                 found[task.master] = Record.read(Path(noted["record"]))
         return found
 
     def failures(self) -> dict[int, str]:
         """Why each seed has no finished record, by master seed."""
-        missing = {task.master: task.noted() for task in self.tasks() if task.noted().get("status") != FINISHED}
-        return {master: str(noted.get("error") or _unsaid(noted)).strip() for master, noted in missing.items()}
+        noted = {task.master: task.noted() for task in self.tasks()}
+        why = {
+            master: _lost(one) if one.get("status") == FINISHED else str(one.get("error") or _unsaid(one)).strip()
+            for master, one in noted.items()
+        }
+        return {master: words for master, words in why.items() if words}
+
+
+def _lost(noted: Mapping[str, Any]) -> str:
+    """Why the record of a finished seed can't be computed with; empty if it can."""
+    try:
+        found = Record.read(Path(str(noted.get("record"))))
+    except Refused as error:
+        return str(error)
+    damage = reuse.damage(found)
+    return damage and f"its record is damaged ({damage}); the same command trains it again"
 
 
 def _unsaid(noted: Mapping[str, Any]) -> str:

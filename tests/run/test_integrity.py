@@ -1,0 +1,286 @@
+"""A record that something has damaged: seen wherever it would be used, put aside, and never computed with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seedbed import Refused, cli, fsck
+from seedbed.proof import side
+from seedbed.run import claims, digest, fingerprint, integrity, record, reuse, training
+from seedbed.run.data import DataSet
+from seedbed.run.record import Record
+from seedbed.study.plan import Study, Task
+
+ENVIRONMENT = {"python": "3", "platform": "Linux", "packages": {"numpy": "2"}, "cpu": {"model": "a"}, "gpu": [], "variables": {}}
+SEEDS = {"master": 1, "init": 2}
+INPUTS: dict[str, Any] = {
+    "code": {"mine": "1" * 64}, "config": {"data": {}}, "data": "2" * 64, "seeds": SEEDS, "environment": ENVIRONMENT,
+    "determinism": {"level": "strict", "environment": {}, "threads": {}},
+}  # fmt: skip
+HISTORY = [{"loss": 0.5}, {"loss": 0.25}, {"loss": float("inf")}]
+FILES = ["record.json", "config.yaml", "code.diff", "rows.npz", "history.jsonl", "model.keras", "log/mine.csv"]
+
+
+def made(runs: Path, finished: bool = True, **more: Any) -> Record:
+    """A whole record of a made-up run, with a file of each kind."""
+    content = {"key": record.key_of(INPUTS), "name": "made", "level": "strict", "seeds": SEEDS, "inputs": INPUTS, "metrics": {},
+               "digests": {}, "provenance": {"git": {}}}  # fmt: skip
+    rows = fingerprint.rows(DataSet((np.ones((3, 2)), np.ones(3))))
+    found = Record.create(runs / str(content["key"]), content, "seeds: {master: 1}\n", "a diff\n", rows)
+    for epoch, metrics in enumerate(HISTORY):
+        found.append_epoch(epoch, metrics)
+    (found.path / "model.keras").write_bytes(bytes(range(256)) * 5)
+    (found.path / "log").mkdir()
+    (found.path / "log" / "mine.csv").write_text("a,b\n1,2\n")
+    digests = dict.fromkeys(("initial_weights", "final_weights", "predictions"), "a" * 64) | {"history": digest.history(HISTORY)}
+    if finished:
+        found.finish({"test_loss": 0.5, "test_recall": float("nan")}, digests, **more)
+    return found
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def link(path: Path) -> None:
+    path.rename(path.parent / ".moved")
+    path.symlink_to(path.parent / ".moved")
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGE: list[Callable[[Path], Any]] = [truncate, flip, empty, Path.unlink, folder, link, pipe]
+
+
+def named(how: Callable[[Path], Any]) -> str:
+    return how.__name__
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", DAMAGE, ids=named)
+def test_each_damage_to_each_file_is_seen_by_all_who_use_a_record(name: str, how: Callable[[Path], Any], tmp_path: Path) -> None:
+    found = made(tmp_path)
+    assert not found.damage(whole=True)
+    how(found.path / name)
+    said: list[str] = []
+    # train, and a study that trains: put aside, or refused where record.json can't be read
+    if name == "record.json" and how is not Path.unlink and how is not flip:
+        with pytest.raises(Refused, match=r"record\.json"):
+            reuse.standing(found.path, tmp_path, said.append)
+    elif name != "record.json":
+        assert reuse.standing(found.path, tmp_path, said.append) is None
+        (line,) = said
+        aside = tmp_path / integrity.DAMAGED / found.key
+        assert str(aside) in line
+        assert not os.path.lexists(found.path)
+        aside.rename(found.path)
+    # a study's report, from notes of an earlier call
+    task = Task(tmp_path / "study", 1)
+    task.file.parent.mkdir(parents=True)
+    task.note(status="finished", record=str(found.path))
+    study = Study(tmp_path / "study", {"id": "x", "name": "x", "vary": None}, (1,))
+    assert study.records() == {}
+    assert list(study.failures()) == [1]
+    # fsck
+    state = fsck.examined(found.path)
+    assert state.state in fsck.BAD
+    assert name in " ".join(state.why)
+    assert state.next
+    # what went in can't be replayed, compared or sent
+    if name in (*integrity.SENT, "record.json"):
+        with pytest.raises(Refused):
+            claims.checked(found.path)
+    unreadable: dict[str, str] = {}
+    if how is not Path.unlink or name != "record.json":
+        assert record.all_records(tmp_path, unreadable) == []
+        assert list(unreadable) == [found.key]
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "record.json"])
+def test_a_large_file_is_hashed_by_fsck_and_its_size_seen_on_each_use(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made(tmp_path)
+    monkeypatch.setattr(integrity, "SMALL", 0)
+    flip(found.path / name)
+    assert not found.damage()
+    assert [one.file for one in found.damage(whole=True)] == [name]
+    truncate(found.path / name)
+    assert [one.file for one in found.damage()] == [name]
+
+
+EDITS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
+    ("a metric", lambda c: c["metrics"].update(test_loss=0.0)),
+    ("a digest", lambda c: c["digests"].update(final_weights="b" * 64)),
+    ("the seeds", lambda c: c["seeds"].update(master=2)),
+    ("an input", lambda c: c["inputs"]["environment"].update(python="4")),
+    ("the table", lambda c: c["files"].pop("model.keras")),
+    ("the level", lambda c: c.update(level="off")),
+    ("a field more", lambda c: c.update(more=1)),
+    ("a field less", lambda c: c.pop("provenance")),
+    ("the status", lambda c: c.update(status="failed")),
+]
+
+
+@pytest.mark.parametrize(("what", "edit"), EDITS, ids=[what for what, _ in EDITS])
+def test_an_edit_of_record_json_is_seen(what: str, edit: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
+    found = made(tmp_path)
+    content = json.loads((found.path / "record.json").read_text())
+    edit(content)
+    (found.path / "record.json").write_text(json.dumps(content))
+    assert "record.json" in reuse.damage(Record.read(found.path))
+    with pytest.raises(Refused):
+        claims.checked(found.path)
+    assert side.read(found.path).damage if what != "a field less" else True
+
+
+WRONG = [b"[]", b"null", b"3", b'""', b'{"status": 3}', b'{"format": 2}', b'{"format": true}', b"{", b"\xff\xfe", b"[" * 100_000,
+         b'{"format": 2, "a": ' + b'{"b":' * 80 + b"1" + b"}" * 81, b"0" * 5000]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", WRONG, ids=[repr(one[:20]) for one in WRONG])
+def test_a_record_json_of_another_shape_is_one_sentence_everywhere(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = made(tmp_path)
+    (found.path / "record.json").write_bytes(content)
+    for act in (lambda: Record.read(found.path), lambda: side.read(found.path), lambda: claims.checked(found.path),
+                lambda: reuse.standing(found.path, tmp_path, print)):  # fmt: skip
+        with pytest.raises(Refused, match=r"record\.json"):
+            act()
+    for command in (["fsck", "--runs", str(tmp_path)], ["diff", str(found.path), str(found.path)], ["sync", "--runs", str(tmp_path)],
+                    ["fsck", str(found.path), "--json"]):  # fmt: skip
+        assert cli.main(command) == (1 if command[0] == "fsck" else 2)
+        assert "Traceback" not in "".join(capsys.readouterr())
+
+
+def test_metrics_that_are_no_numbers_are_written_as_json_and_come_back(tmp_path: Path) -> None:
+    found = made(tmp_path)
+    for line in [(found.path / "record.json").read_text(), *(found.path / "history.jsonl").read_text().splitlines()]:
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    read = claims.checked(found.path)
+    assert np.isnan(read.metrics["test_recall"])
+    assert read.history() == HISTORY
+    assert read.digests["metrics"] == digest.metrics({"test_recall": -float("nan"), "test_loss": 0.5})
+    assert digest.combined(read.digests) == read.digests["run"] == digest.combined({**read.digests, "metrics": "0"})
+
+
+def test_what_is_half_made_is_replaced_and_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    key = record.key_of(INPUTS)
+    (tmp_path / key).mkdir()
+    (tmp_path / f".{key}.123").mkdir()
+    (tmp_path / f".{key}.123" / "config.yaml").touch()
+    said: list[str] = []
+    assert reuse.standing(tmp_path / key, tmp_path, said.append) is None
+    assert not said
+    found = made(tmp_path)
+    (found.path / ".record.json.77").touch()
+    assert reuse.standing(found.path, tmp_path, said.append) is not None
+    assert not list(tmp_path.glob(".[0-9a-f]*.*"))
+    assert not list(found.path.glob(".*"))
+    (found.path / "record.json").unlink()
+    assert reuse.standing(found.path, tmp_path, said.append) is None
+    assert "half made" in said[0]
+    assert (tmp_path / "damaged" / key / "model.keras").exists()
+    (tmp_path / f".{key}.123").mkdir()
+    assert fsck.leftovers(tmp_path) == [tmp_path / f".{key}.123"]
+    made(tmp_path)
+    made_again = Record.read(tmp_path / key)
+    truncate(made_again.path / "model.keras")
+    assert reuse.standing(made_again.path, tmp_path, said.append) is None
+    assert (tmp_path / "damaged" / f"{key}.2").is_dir()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b'{"epoch": 0}\n', b"[]\n3\n", b"\xff\n"])
+def test_lines_of_a_history_that_are_none_count_as_cut_off(content: bytes, tmp_path: Path) -> None:
+    found = made(tmp_path, finished=False)
+    (found.path / "history.jsonl").write_bytes(content)
+    assert found.rows() == []
+
+
+def test_lines_of_a_history_out_of_their_place_count_as_cut_off(tmp_path: Path) -> None:
+    found = made(tmp_path, finished=False)
+    first, second, third = (found.path / "history.jsonl").read_text().splitlines(keepends=True)
+    for lines, count in ((first + first + second, 1), (second + first + third, 0), (first + third + second, 1)):
+        (found.path / "history.jsonl").write_text(lines)
+        assert len(found.rows()) == count
+
+
+def test_a_record_of_the_older_format_is_read_compared_and_reused(tmp_path: Path) -> None:
+    found = made(tmp_path)
+    content = json.loads((found.path / "record.json").read_text())
+    del content["files"], content["sha256"], content["digests"]["metrics"]
+    (found.path / "record.json").write_text(json.dumps({**content, "format": 1}))
+    read = claims.checked(found.path)
+    assert read.all_digests() == made(tmp_path / "other").digests
+    assert reuse.standing(found.path, tmp_path, print) is not None
+    assert fsck.examined(found.path).state == fsck.OLDER
+    content["metrics"]["test_loss"] = 0.0
+    (found.path / "history.jsonl").write_text("")
+    assert fsck.examined(found.path).state == fsck.DAMAGED
+
+
+def test_a_copy_from_a_server_may_lack_what_is_not_sent(tmp_path: Path) -> None:
+    found = made(tmp_path)
+    (found.path / "model.keras").unlink()
+    claims.checked(found.path)
+    found.update(fetched={"from": "x", "run_id": "y"})
+    shutil.rmtree(found.path / "log")
+    assert not Record.read(found.path).damage(whole=True)
+    truncate(found.path / "rows.npz")
+    assert Record.read(found.path).damage()
+
+
+def test_the_table_of_a_record_names_no_file_outside_of_it(tmp_path: Path) -> None:
+    found = made(tmp_path)
+    for name in ("../x", "/etc/passwd", "a/../../b", ""):
+        content = json.loads((found.path / "record.json").read_text())
+        content["files"][name] = {"sha256": "0" * 64, "size": 1}
+        (found.path / "record.json").write_text(json.dumps(content))
+        with pytest.raises(Refused, match="files"):
+            Record.read(found.path)
+        made(tmp_path)
+    (tmp_path / "out").mkdir()
+    (found.path / "log").rename(tmp_path / "out" / "log")
+    (found.path / "log").symlink_to(tmp_path / "out" / "log")
+    assert "a folder that it lies in is a link" in reuse.damage(found)
+
+
+def test_train_puts_a_damaged_record_aside_and_trains_again(config: Callable[..., Any]) -> None:
+    first = training.run(config("training.epochs=1"))
+    assert set(first.files()) == {"record.json", "config.yaml", "history.jsonl", "model.keras", "rows.npz"} | (
+        {"code.diff"} if (first.path / "code.diff").exists() else set()
+    )
+    flip(first.path / "model.keras")
+    said: list[str] = []
+    second = training.run(config("training.epochs=1"), said=said.append)
+    assert (second.reused, second.digests) == (False, first.digests)
+    assert "model.keras" in said[0]
+    assert len(list((first.path.parent / "damaged").iterdir())) == 1
+    assert training.run(config("training.epochs=1")).reused
+    flip(second.path / "config.yaml")
+    assert training.run(config("training.epochs=1", "force=true")).agrees is None
