@@ -25,6 +25,7 @@ INPUTS: dict[str, Any] = {
     "code": {"mine": "1" * 64}, "config": {"data": {}}, "data": "2" * 64, "seeds": SEEDS, "environment": ENVIRONMENT,
     "determinism": {"level": "strict", "environment": {}, "threads": {}},
 }  # fmt: skip
+CONFIG = "{seeds: {master: 1}, data: {}, training: {}, determinism: {environment: {}, threads: {}}}\n"
 HISTORY = [{"loss": 0.5}, {"loss": 0.25}, {"loss": float("inf")}]
 FILES = ["record.json", "config.yaml", "code.diff", "rows.npz", "history.jsonl", "model.keras", "log/mine.csv"]
 
@@ -34,7 +35,7 @@ def made(runs: Path, finished: bool = True, **more: Any) -> Record:
     content = {"key": record.key_of(INPUTS), "name": "made", "level": "strict", "seeds": SEEDS, "inputs": INPUTS, "metrics": {},
                "digests": {}, "provenance": {"git": {}}}  # fmt: skip
     rows = fingerprint.rows(DataSet((np.ones((3, 2)), np.ones(3))))
-    found = Record.create(runs / str(content["key"]), content, "seeds: {master: 1}\n", "a diff\n", rows)
+    found = Record.create(runs / str(content["key"]), content, CONFIG, "a diff\n", rows)
     for epoch, metrics in enumerate(HISTORY):
         found.append_epoch(epoch, metrics)
     (found.path / "model.keras").write_bytes(bytes(range(256)) * 5)

@@ -1,0 +1,110 @@
+"""After the last epoch: the weights are kept first, and what can't be evaluated is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedbed.run import training
+from seedbed.run.recorder import NotFinite
+
+OWN = """
+import keras, numpy as np, tensorflow as tf
+
+def data():
+    return (np.arange(24, dtype="float32").reshape(12, 2) / 24,)
+
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.inner(x)
+
+    def train_step(self, batch):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self(batch[0] if isinstance(batch, tuple) else batch) - 1.0) ** 2)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        return {"loss": loss}
+
+class Failing(Own):
+    def test_step(self, batch):
+        raise KeyError("no such score")
+
+def model(spec, kind="Own"):
+    return globals()[kind]()
+
+class Ruin(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        first = self.model.weights[0]
+        first.assign(first * float("nan"))
+"""
+WORDS = ["~model", "+model={_target_: own_step.model}", "training.epochs=2", "~data", "+data={name: mine, source: {_target_: own_step.data}, batch_size: 4, test_split: 0.25}",
+         "training.loss=null", "training.metrics=null"]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [[], ["+model.kind=Failing"]], ids=["no loss", "an error in test_step"])
+def test_what_cannot_be_evaluated_is_named_and_the_weights_are_kept(
+    words: list[str], config: Callable[..., Any], plugin: Callable[..., Path]
+) -> None:
+    plugin("own_step", OWN)
+    said: list[str] = []
+    found = training.run(config(*WORDS, *words), said=said.append)
+    assert (found.status, found.exit_status()) == ("finished", 0)
+    assert found.metrics == {"train_loss": found.history()[-1]["loss"]}
+    assert "metrics of the part" in found.content["evaluation"]
+    assert any("could not be evaluated" in line for line in said)
+    assert (found.path / "model.keras").exists() or (found.path / "weights.npz").exists()
+    assert not found.damage(whole=True)
+    assert training.run(config(*WORDS, *words)).reused
+
+
+def test_weights_that_the_last_update_made_nan_are_a_failed_run(config: Callable[..., Any], plugin: Callable[..., Path]) -> None:
+    plugin("own_step", OWN)
+    found = training.run(config("training.epochs=2", "+training.callbacks.ruin._target_=own_step.Ruin"))
+    assert (found.status, found.exit_status()) == ("failed", 1)
+    assert "are NaN after the last epoch" in found.content["error"]
+    assert found.content["error"].count("\n") == 0
+    json.loads((found.path / "record.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert NotFinite.__doc__
+
+
+def test_a_history_that_was_edited_before_a_resume_is_gone_on_with_from_an_older_checkpoint(
+    config: Callable[..., Any], plugin: Callable[..., Path]
+) -> None:
+    plugin("stopping", STOPPING)
+    words = ["training.epochs=4", "checkpoint.every_epochs=1", "checkpoint.keep=3", "+training.callbacks.stop._target_=stopping.Stop"]
+    stopped = training.run(config(*words))
+    assert stopped.status == "interrupted"
+    file = stopped.path / "history.jsonl"
+    first, second, third = file.read_text().splitlines()
+    row = json.loads(second)
+    row["metrics"]["loss"] *= 2
+    file.write_text("\n".join([first, json.dumps(row), third]) + "\n")
+    said: list[str] = []
+    ended = training.run(config(*words), said=said.append)
+    assert ended.status == "finished"
+    assert ended.resumed_at == 1
+    (line,) = [line for line in said if "another history" in line]
+    assert "goes on after epoch 1" in line
+    again = training.run(config(*words, "force=true"))
+    assert again.agrees is True
+
+
+STOPPING = """
+import os, signal
+import keras
+
+class Stop(keras.callbacks.Callback):
+    stopped = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2 and not self.stopped:
+            self.stopped.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+"""
