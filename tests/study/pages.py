@@ -16,6 +16,8 @@ import pytest
 from conftest import OUTSIDE
 from filelock import FileLock
 
+from seedbed.run import integrity
+
 WORDS = ("training.epochs=2", "study.n=3", "tracking=none")
 
 
@@ -48,9 +50,13 @@ def study(runs: Path, beginning: str) -> Path:
 
 
 def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
-    """Put `change` of a JSON file's content, or what it made of it, in its place."""
+    """Put `change` of a JSON file's content, or what it made of it, in its place; a record's hash as a forger would."""
     content = json.loads(path.read_text())
-    path.write_text(json.dumps(change(content) or content))
+    content = change(content) or content
+    if "sha256" in content:
+        content["files"] = integrity.table(path.parent)
+        content["sha256"] = integrity.own_hash(content)
+    path.write_text(json.dumps(content))
 
 
 class Seen(HTMLParser):

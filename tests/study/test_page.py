@@ -126,10 +126,10 @@ def _poisoned(runs: Path, kind: str) -> Path:
             writer.writeheader()
             writer.writerows(rows)
     for file in runs.glob("[0-9a-f]*/record.json"):
-        rewrite(file, of_record)
         (file.parent / "config.yaml").write_text(
             (file.parent / "config.yaml").read_text().replace("name: sequence", f"name: {json.dumps(EVIL)}")
         )
+        rewrite(file, of_record)
     note = min((path / "seeds").glob("[0-9]*.json"), default=None)
     if note is not None:
         rewrite(note, lambda noted: noted.update(status="failed", error=EVIL))
