@@ -529,9 +529,9 @@ def synced(uri: str, runs: Path, capsys: pytest.CaptureFixture[str], *words: str
 
 def test_sync_sends_what_is_missing_and_then_nothing(record: Record, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = synced(uri, record.path.parent, capsys)
-    assert (status, said) == (0, {"records": 1, "sent": [record.key], "failed": {}})
+    assert (status, said) == (0, {"records": 1, "sent": [record.key], "failed": {}, "not_asked": {}})
     before = rows(uri, "metrics")
-    assert synced(uri, record.path.parent, capsys) == (0, {"records": 1, "sent": [], "failed": {}})
+    assert synced(uri, record.path.parent, capsys) == (0, {"records": 1, "sent": [], "failed": {}, "not_asked": {}})
     assert rows(uri, "metrics") == before
 
 
@@ -589,13 +589,16 @@ def test_status_words_cover_every_status() -> None:
 
 def test_the_places_that_a_record_was_to_be_sent_to(record: Record) -> None:
     usual, server = "sqlite:////x/mlflow.db", "http://127.0.0.1:9"
-    assert notes.places(record, usual) == [usual]  # nothing is known
+    assert notes.places(record, [usual, server]) == ([usual], [])  # nothing is known
     notes.note(record, server, error="refused")
-    assert notes.places(record, usual) == [server]
-    assert notes.places(record, server) == [server]
-    notes.note(record, "http://me:secret@127.0.0.1:9", error="refused")  # kept without its password
-    assert notes.places(record, usual) == [server]
-    assert notes.places(record, "http://me:secret@127.0.0.1:9") == [server, "http://me:secret@127.0.0.1:9"]
+    assert notes.places(record, [usual, server]) == ([server], [])
+    assert notes.places(record, [usual]) == ([], [server])  # nobody but the record names it
+    secret = "http://me:secret@127.0.0.1:9"
+    notes.note(record, secret, error="refused")  # kept without its password
+    assert notes.places(record, [usual]) == ([], [server, "http://…@127.0.0.1:9"])
+    assert notes.places(record, [secret]) == ([secret], [server])
+    notes.note(record, server, status=record.status)  # all of it is there: nobody has to be asked
+    assert notes.places(record, [usual, secret]) == ([secret], [])
 
 
 def test_results_have_their_columns_between_the_master_seed_and_the_seeds_that_follow_from_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -27,6 +28,15 @@ def processes_of(group: int) -> list[str]:
     return found
 
 
+def status_by(name: str, port: int) -> int:
+    """The status that the server on `port` answers with, called by this name."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(
+        "POST", "/ajax-api/2.0/mlflow/experiments/search", '{"max_results": 1}', {"Host": name, "Content-Type": "application/json"}
+    )
+    return connection.getresponse().status
+
+
 def test_it_says_where_the_table_is_serves_and_ends(seedbed: Callable[..., Done], tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     assert seedbed("train", "training.epochs=2", "tracking=local", runs=runs).status == 0
@@ -49,6 +59,9 @@ def test_it_says_where_the_table_is_serves_and_ends(seedbed: Callable[..., Done]
             with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
                 answer = reply.status
         assert answer == 200
+        # called by another name, as a page elsewhere may have a browser do, it gives nothing
+        names = {f"127.0.0.1:{port}": 200, f"localhost:{port}": 200, "10.evil.com": 403, f"192.168.evil.com:{port}": 403, "0.0.0.0": 403}
+        assert {name: status_by(name, port) for name in names} == names
         assert not [line for line in processes_of(process.pid) if "huey" in line]
         taken = seedbed("ui", "--runs", str(runs), "--port", str(port))
         assert taken.status == 2

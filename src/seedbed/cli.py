@@ -220,19 +220,37 @@ def sync(argv: list[str]) -> int:
     if options.key and not found and not unreadable:
         raise Refused(f"No record under {runs} begins with {' or '.join(options.key)}.")
     usual = str(config.tracking.uri or f"sqlite:///{runs.absolute()}/mlflow/mlflow.db")
+    known = list(dict.fromkeys([usual, *configs.trackers(runs)]))
     # studies first: their runs go there with them
     failed = {} if options.key else tracking.send_studies(runs, str(uri or usual), options.experiment)
-    sent, missed = tracking.send(found, runs, lambda one: [uri] if uri else notes.places(one, usual), options.experiment)
+    sent, missed = tracking.send(found, runs, lambda one: [uri] if uri else notes.places(one, known)[0], options.experiment)
     failed |= missed
+    strange = {} if uri else {one.key: notes.places(one, known)[1] for one in found}
     if options.json:
-        print(json_text.dumps({"records": len(found), "sent": sent, "failed": failed, "damaged": unreadable}))
+        not_asked = {key: places for key, places in strange.items() if places}
+        said = {"records": len(found), "sent": sent, "failed": failed, "damaged": unreadable, "not_asked": not_asked}
+        print(json_text.dumps(said))
     else:
         print(f"{len(found)} records, {len(sent)} sent to {notes.address(uri) if uri else 'where their runs were to go'}.")
     for key, why in failed.items():
         printed.say(f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.")
     for why in unreadable.values():
         printed.say(f"seedbed sync: {why}")
-    return 2 if unreadable else 1 if failed else 0
+    for place in dict.fromkeys(place for places in strange.values() for place in places):
+        keys = [key[:12] for key, places in strange.items() if place in places]
+        which = f"{' '.join(keys[:3])}{' …' if len(keys) > 3 else ''}"
+        printed.say(
+            f"seedbed sync: {len(keys)} of the records ({which}) name {place}, which neither this project's "
+            f"configuration nor MLFLOW_TRACKING_URI does: nothing was sent there. If you trust it: {_to(place, options)}"
+        )
+    return 2 if unreadable else 1 if failed or any(strange.values()) else 0
+
+
+def _to(place: str, options: Any) -> str:
+    """The command that sends the same records to another address."""
+    words = [*options.key, "--uri", place]
+    words += [word for name in ("experiment", "runs") if getattr(options, name) for word in (f"--{name}", getattr(options, name))]
+    return printed.command("sync", words)
 
 
 def doctor(argv: list[str]) -> int:

@@ -30,10 +30,7 @@ def ui(argv: list[str]) -> int:
     uri = str(config.tracking.uri or f"sqlite:///{Path(config.runs).expanduser().absolute()}/mlflow/mlflow.db")
     remote = uri.startswith(("http://", "https://"))
     base = notes.address(uri).rstrip("/") if remote else f"http://127.0.0.1:{_free(options.port)}"
-    try:
-        rows = [(name, f"{base}/{address}") for name, address in tracking.pages(uri)]
-    except Exception as error:  # whatever a store can do
-        raise Refused(f"MLflow at {notes.address(uri)} did not answer: {notes.reason(error, uri)}") from None
+    rows = [(name, f"{base}/{address}") for name, address in tracking.pages(uri)]
     printed.lines([("MLflow", base + ("" if remote else "  (Ctrl-C ends it)")), *rows] if rows else [("MLflow", f"{base}  (no runs yet)")])
     if not remote:
         _serve(uri, options.port)
@@ -58,6 +55,10 @@ def _serve(uri: str, port: str) -> NoReturn:
     sys.stdout.flush()
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight more processes, for nothing that is shown here
+    # exact names: MLflow's own list takes whatever begins like a private address, and so a name of somebody else's (10.example.com)
+    names = [f"{name}{port}" for name in ("localhost", "127.0.0.1") for port in ("", f":{port}")]
+    os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", ",".join(names))
+    os.environ.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "")
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # on the command line, a password in it could be read by others on this machine
     command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
     sys.exit(children.run(command).returncode)  # MLflow starts processes of its own, which are to end with this one

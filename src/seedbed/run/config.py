@@ -14,6 +14,7 @@ import os
 import re
 import typing
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from seedbed import Refused, project_root
-from seedbed.run import config_source, redaction, seeds
+from seedbed.run import config_source, redaction, seeds, yaml_files
 
 # Hydra's launchers bring schemas with the names that conf/hydra/launcher/ gives its files; seen with Hydra 1.3.8, which checks the
 # files against them and announces that it won't do so for ever. Here, since each process that composes a config imports this.
@@ -184,6 +185,16 @@ def composed(*overrides: str) -> DictConfig:
     register()
     with config_source.naming_circles(), initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
         return compose("train", list(overrides))
+
+
+def trackers(runs: Path) -> list[str]:
+    """Return the addresses of MLflow that this project's choices of `tracking` name (conf/tracking/*.yaml), for records in `runs`."""
+    found = []
+    for file in sorted((project_root() / "conf" / "tracking").glob("*.yaml")):
+        node = OmegaConf.create({"runs": str(runs), "tracking": yaml_files.load(file)})
+        with suppress(OmegaConfBaseException):  # a variable that is not set here, say
+            found += [str(node.tracking.uri)] if node.tracking.get("uri") else []
+    return found
 
 
 def without_environment(config: DictConfig, stamped: bool = False) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,3 +62,9 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a plain file. Raises Refused and OSError."""
     with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copy(path: Path, target: Path) -> None:
+    """Copy a plain file's contents to `target`. Raises Refused and OSError."""
+    with opened(path) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -11,8 +10,13 @@ from typing import Any
 
 from seedbed import Refused, notes
 from seedbed.run import claims, scratch
+from seedbed.run.plain_text import harmless
 from seedbed.run.record import FINISHED
-from seedbed.tracking.store import experiment_id_of, settle, sqlite_file
+from seedbed.tracking import limits
+from seedbed.tracking.store import answering, check_artifacts, experiment_id_of, settle, sqlite_file
+
+BRINGS = 600.0  # seconds for all that is asked about one record, or for the search of a study's; the files have their own limits
+PAGES = 1000  # of 500 runs; a server may say of every page that another follows
 
 
 def fetch(folder: Path, masters: Iterable[int], uri: str, experiment: str) -> list[str]:
@@ -24,21 +28,25 @@ def fetch(folder: Path, masters: Iterable[int], uri: str, experiment: str) -> li
     settle()
     from mlflow import MlflowClient
 
-    client = MlflowClient(uri)
-    experiment_id, study = experiment_id_of(client, uri, experiment), json.loads((folder / "study.json").read_text())
+    study = json.loads((folder / "study.json").read_text())
     wanted, runs, token = {str(master) for master in masters}, folder.parents[1], None
+    query = f"tags.`seedbed.study` = '{study['study']}' and tags.`seedbed.status` = '{FINISHED}'"
     brought: list[str] = []
-    while True:
-        query = f"tags.`seedbed.study` = '{study['study']}' and tags.`seedbed.status` = '{FINISHED}'"
-        page = client.search_runs([experiment_id], query, max_results=500, page_token=token)
-        for run in page:
-            key = run.data.tags.get("seedbed.key", "")
-            mine = study["vary"] is not None or run.data.params.get("seeds.master") in wanted
-            if mine and len(key) == 64 and key.isalnum() and not (runs / key / "record.json").exists() and _bring(client, run, runs, uri):
-                brought.append(key)
-        token = page.token
-        if not token:
-            return brought
+    with answering(uri, "say which runs it has", BRINGS):
+        client = MlflowClient(uri)
+        experiment_id = experiment_id_of(client, uri, experiment)
+        for _ in range(PAGES):
+            page = client.search_runs([experiment_id], query, max_results=500, page_token=token)
+            for run in page:
+                key = str(run.data.tags.get("seedbed.key", ""))
+                mine = study["vary"] is not None or run.data.params.get("seeds.master") in wanted
+                here = claims.SHA256.fullmatch(key) is None or (runs / key / "record.json").exists()
+                if mine and not here and _bring(client, run, runs, uri):
+                    brought.append(key)
+            token = page.token
+            if not token:
+                break
+    return brought
 
 
 def _bring(client: Any, run: Any, runs: Path, uri: str) -> bool:
@@ -47,7 +55,9 @@ def _bring(client: Any, run: Any, runs: Path, uri: str) -> bool:
     with scratch.folder("fetch", Path(runs)) as folder:
         try:
             record = claims.checked(_downloaded(client, run, Path(folder)))
-        except (Refused, OSError):
+        except Exception as error:  # whatever a server can do: its seed is trained
+            if limits.ended(error):  # it would be so for the others, too
+                raise
             return False
         if record.key != key:
             return False
@@ -63,14 +73,27 @@ def _bring(client: Any, run: Any, runs: Path, uri: str) -> bool:
 
 
 def _downloaded(client: Any, run: Any, folder: Path) -> Path:
-    """The record's files from the server, and no others, in a folder below `folder`; too large ones are left there."""
-    names = {item.path: item for item in client.list_artifacts(run.info.run_id, "record") if not item.is_dir}
+    """The record's files from the server, and no others, in a folder below `folder`; raises Refused for one that is too large."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    uri = client.tracking_uri
+    check_artifacts(uri, str(run.info.artifact_uri))
+    files = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
+    there = {item.path: item for item in files.list_artifacts("record")}
     fresh = folder / "fresh"
     fresh.mkdir()
     for name, largest in claims.FILES.items():
-        path = f"record/{name}"
-        if path in names and (names[path].file_size or 0) <= largest:
-            shutil.copyfile(client.download_artifacts(run.info.run_id, path, str(folder)), fresh / name)
+        found = there.get(f"record/{name}")
+        if found is None:
+            continue
+        if found.is_dir:
+            raise Refused(f"{name} of the MLflow run {harmless(run.info.run_id)} is a folder, and a record holds plain files alone.")
+        if (found.file_size or 0) > largest:
+            raise Refused(f"{name} of the MLflow run {harmless(run.info.run_id)} has {found.file_size:,} bytes; a record's has "
+                          f"{largest:,} at most.")  # fmt: skip
+        # this file alone: `download_artifacts` would ask what is below it, and take all that a server says there is
+        with limits.asking(uri, BRINGS, largest):
+            files._download_file(f"record/{name}", str(fresh / name))
     return fresh
 
 
@@ -86,18 +109,17 @@ def bring(run_id: str, uri: str, folder: Path) -> Path:
     shown = notes.address(uri)
     if (file := sqlite_file(uri)) is not None and not file.exists():  # MLflow would make one
         raise Refused(f"There is no MLflow store at {shown}. Say another: --uri URI, or MLFLOW_TRACKING_URI.")
-    client = MlflowClient(uri)
-    try:
-        run = client.get_run(run_id)
+    with answering(uri, f"give the run {run_id}", BRINGS):
+        client = MlflowClient(uri)
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise Refused(f"There is no MLflow run {run_id} at {shown}. Say another server: --uri URI, or MLFLOW_TRACKING_URI.") from None
         if "seedbed.key" not in run.data.tags:
             raise Refused(f"The MLflow run {run_id} at {shown} is not the run of a record (no tag seedbed.key).")
         fresh = _downloaded(client, run, folder)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            raise Refused(f"There is no MLflow run {run_id} at {shown}. Say another server: --uri URI, or MLFLOW_TRACKING_URI.") from None
-        raise Refused(f"MLflow at {shown} did not give the run {run_id}: {notes.reason(error, uri)}") from None
-    except OSError as error:
-        raise Refused(f"MLflow at {shown} did not give the run {run_id}: {notes.reason(error, uri)}") from None
     if not (fresh / "record.json").exists():
         raise Refused(f"The MLflow run {run_id} at {shown} holds no record: it has not ended, or was not sent whole (`seedbed sync`).")
     record = claims.checked(fresh)

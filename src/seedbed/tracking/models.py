@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from seedbed.run import scratch
+from seedbed.run import plain_files, scratch
 from seedbed.run.record import Record
+from seedbed.tracking.store import check_artifacts
 
 MODEL = "model"
 
@@ -30,11 +30,12 @@ def log(client: Any, record: Record, run_id: str) -> None:
     begun = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'", max_results=1)  # and not sent whole
     logged = begun[0] if begun else client.create_logged_model(
         experiment_id, name=MODEL, source_run_id=run_id, tags={"seedbed.key": record.key}, model_type="keras")  # fmt: skip
+    check_artifacts(client.tracking_uri, str(logged.artifact_location))
     with scratch.folder("sending") as folder:
         root = Path(folder)
         (root / "data").mkdir()
         (root / "data" / "keras_module.txt").write_text("keras")
-        shutil.copy(record.path / "model.keras", root / "data" / "model.keras")
+        plain_files.copy(record.path / "model.keras", root / "data" / "model.keras")
         (root / "requirements.txt").write_text("".join(f"{name}=={version}\n" for name, version in sorted(packages.items())))
         model = Model(run_id=run_id, model_id=logged.model_id, model_uuid=None)
         model.add_flavor("keras", data="data", keras_version=packages.get("keras"), keras_backend="tensorflow", save_exported_model=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -16,17 +15,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seedbed import notes, printed
-from seedbed.run import children, scratch
+from seedbed import Refused, notes, printed
+from seedbed.run import children, plain_files, scratch
 from seedbed.run.process import COMMAND
 from seedbed.tracking import descriptions, views
-from seedbed.tracking.runs import LONGEST_PARAM, METRICS_A_BATCH, allowed
-from seedbed.tracking.store import experiment_id_of, is_there, settle, store_lock
+from seedbed.tracking.names import allowed
+from seedbed.tracking.runs import LONGEST_PARAM, METRICS_A_BATCH, log_names
+from seedbed.tracking.store import check_artifacts, experiment_id_of, is_there, settle, store_lock
 
 NOT_TELLING = ("study.", "hydra", "checkpoint.", "-")  # words that don't tell one study of the same data from another
 REPORT = ("*.md", "*.csv", "*.png")
 SMALL, WIDTH = "description", 680  # where pictures are that a description shows, and their width in pixels; MLflow shows each as it is
 PAGE_WITHIN = 300.0  # seconds
+LARGEST = 100_000_000  # bytes of a file of a study
 
 
 class Folder:
@@ -34,7 +35,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.content: dict[str, Any] = json.loads((path / "study.json").read_text())
+        self.content: dict[str, Any] = json.loads(plain_files.read(path / "study.json", LARGEST) or b"")
         self.id = str(self.content["id"])
 
     @property
@@ -42,7 +43,7 @@ class Folder:
         """A hash of the report: what has been sent is complete if it is of this one."""
         whole = hashlib.sha256()
         for file in self.report():
-            whole.update(file.read_bytes())
+            whole.update(plain_files.read(file, LARGEST) or b"")
         return whole.hexdigest()
 
     def report(self) -> list[Path]:
@@ -54,7 +55,9 @@ class Folder:
 
     def parts(self) -> dict[str, str]:
         """The folders' names of the studies that it is made of, by what they are called in it."""
-        return dict(self.content.get("parts", {}))
+        parts = self.content.get("parts")
+        named = parts.items() if isinstance(parts, dict) else ()
+        return {str(name): part for name, part in named if isinstance(part, str) and Path(part).name == part}
 
     def run_name(self, noted: Mapping[str, Any], side: str = "") -> str:
         """How the run is called that `noted`, one of `seeds`, is about. side: what the study is called where several are compared."""
@@ -64,8 +67,9 @@ class Folder:
     def seeds(self) -> list[dict[str, Any]]:
         found = []
         for file in sorted((self.path / "seeds").glob("[0-9]*.json")):
-            with suppress(OSError, ValueError):
-                found.append(json.loads(file.read_text()))
+            with suppress(OSError, ValueError, Refused):
+                one = json.loads(plain_files.read(file, LARGEST) or b"")
+                found += [one] if isinstance(one, dict) else []
         return found
 
 
@@ -78,7 +82,7 @@ def push_study(study: Folder, uri: str, experiment: str, begun: int = 0) -> str:
     with scratch.folder("sending") as folder:
         if not begun and notes.state(study, uri).get("status") != study.status:
             for file in study.report():
-                shutil.copy(file, folder)
+                plain_files.copy(file, Path(folder) / file.name)
             _make_small(Path(folder))
             _add_page(study, Path(folder) / "report.html")  # may take seconds, in which others have the store
         with store_lock(uri):
@@ -93,7 +97,7 @@ def _push(study: Folder, uri: str, experiment: str, begun: int, folder: Path) ->
     client = MlflowClient(uri)
     sent: dict[str, Any] = notes.state(study, uri)
     run_id = sent.get("run_id")
-    if run_id is None or not is_there(client, run_id):
+    if run_id is None or not is_there(client, run_id, of=("seedbed.parent_of", study.id)):
         run_id, sent = _find_or_create(client, study, uri, experiment), {}
         words = {"vary": study.content["vary"] or "all", "level": study.content["level"]}
         client.log_batch(run_id, params=[Param(name, str(value)) for name, value in words.items()])
@@ -105,19 +109,21 @@ def _push(study: Folder, uri: str, experiment: str, begun: int, folder: Path) ->
             client.log_batch(run_id, tags=[RunTag(name, value) for name, value in wanted.items()])
         client.update_run(run_id, status="RUNNING")
         return str(run_id)
-    report = json.loads((study.path / "report.json").read_text())
+    report = json.loads(plain_files.read(study.path / "report.json", LARGEST) or b"")
     now = int(time.time() * 1000)
     if sent.get("status") != study.status:
         table = study.path / "summary.csv"
         rows = list(csv.DictReader(table.read_text().splitlines())) if table.exists() else []
-        metrics = [
-            Metric(allowed(f"{row['metric']}.{name}"), float(value), now, int(report["finished"]))
+        values = {
+            f"{row['metric']}.{name}": float(value)
             for row in rows
             for name, value in row.items()
             if name not in ("metric", "interval") and value
-        ]
+        }
+        metrics = [Metric(allowed(name), value, now, int(report["finished"])) for name, value in values.items()]
         for start in range(0, len(metrics), METRICS_A_BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_BATCH])
+        log_names(client, str(run_id), values)
         place = str(run.info.experiment_id), str(run_id)
         parts = _nest_parts(client, study, uri, str(run_id))
         view = None if study.parts() else _show_runs(client, study, place, [allowed(row["metric"]) for row in rows], report)
@@ -132,6 +138,7 @@ def _push(study: Folder, uri: str, experiment: str, begun: int, folder: Path) ->
         tags = descriptions.labels(run.data.tags, _name(study, len(report.get("seeds") or ()) or report["asked"]), note)
         tags |= {f"seedbed.{name}": value[:LONGEST_PARAM] for name, value in said.items()}
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        check_artifacts(uri, str(run.info.artifact_uri))
         client.log_artifacts(run_id, str(folder))
     client.set_terminated(run_id, "FINISHED" if report["finished"] == report["asked"] else "FAILED")
     notes.note(study, uri, run_id=run_id, status=study.status, error=None)
@@ -151,9 +158,9 @@ def _make_small(folder: Path) -> None:
 
 def _add_page(study: Folder, file: Path) -> None:
     """The study's page: the one that the command has left in its folder, else `seedbed report` makes one. No file if it can't."""
-    with suppress(OSError):
+    with suppress(OSError, Refused):
         if (study.path / "report.html").stat().st_mtime >= (study.path / "report.json").stat().st_mtime:
-            shutil.copy(study.path / "report.html", file)
+            plain_files.copy(study.path / "report.html", file)
             return
     command = [*COMMAND, "report", str(study.path), "--runs", str(study.path.parents[1]), "--out", str(file)]
     with suppress(subprocess.TimeoutExpired):
@@ -179,7 +186,7 @@ def _nest_parts(client: Any, study: Folder, uri: str, run_id: str) -> dict[str, 
     """Nest the studies that this one is made of in it, where they aren't in another; their runs, by their names."""
     found = {}
     for name, part in study.parts().items():
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError, KeyError, Refused):
             state = notes.state(Folder(study.path.parent / part), uri)
             if is_there(client, state["run_id"]):
                 found[name] = str(state["run_id"])

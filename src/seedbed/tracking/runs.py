@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from seedbed import notes
-from seedbed.run import scratch
+from seedbed import Refused, notes
+from seedbed.run import plain_files, scratch
+from seedbed.run.plain_text import harmless
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, is_held
-from seedbed.tracking import descriptions, models, views
-from seedbed.tracking.store import answers, experiment_id_of, is_there, settle, store_lock
+from seedbed.tracking import descriptions, models, names, views
+from seedbed.tracking.names import allowed
+from seedbed.tracking.store import answers, check_artifacts, experiment_id_of, is_there, settle, store_lock
 
 STATUS = {RUNNING: "RUNNING", FINISHED: "FINISHED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
 METRICS_A_BATCH = 900  # MLflow takes 1000 metrics, 100 parameters and 100 tags in one request
 PARAMS_A_BATCH = 90
+TAGS_A_BATCH = 90
 LONGEST_PARAM = 5000
+
+# What MLflow gets of a record's folder, besides the model.
+FILES = ("record.json", "config.yaml", "history.jsonl", "code.diff", "rows.npz", "weights.npz")
+MODEL = "model.keras"
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False, nested: 
         client = MlflowClient(uri)
         sent = notes.state(record, uri)
         run_id = sent.get("run_id")
-        if run_id is None or not is_there(client, run_id):
+        _check_files(record)
+        if run_id is None or not is_there(client, run_id, of=("seedbed.record", record.id)):
             run_id, sent = _find_or_create(client, record, uri, experiment), {"most": 1 << 62}
             _log_params(client, record, run_id)  # also where it was found: who made it may have died right after that
             _log_data(client, record, run_id)
@@ -68,6 +74,7 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False, nested: 
         epochs = _log_epochs(client, record, run_id, sent)
         status = record.status
         if status != RUNNING:
+            check_artifacts(uri, str(client.get_run(run_id).info.artifact_uri))
             _log_end(client, record, run_id, nested)
             client.set_terminated(run_id, STATUS[status], int(record.timing["ended"] * 1000))
         elif gone:
@@ -110,6 +117,14 @@ def is_lost(record: Record, uri: str) -> bool:
         return run_id is None or not is_there(MlflowClient(uri), run_id, ("active", "deleted"))
 
 
+def _check_files(record: Record) -> None:
+    """Raise Refused if any of a record's files that MLflow gets is no plain file: a link leads to what nobody wants to send."""
+    for name in (*FILES, MODEL):
+        path = record.path / name
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise Refused(f"{harmless(path)} is no plain file, and a record holds plain files alone: nothing of it was sent.")
+
+
 def _find_or_create(client: Any, record: Record, uri: str, experiment: str) -> str:
     """The run of this record at `uri`: one that was made before a crash could note it, or a new one."""
     experiment_id = experiment_id_of(client, uri, experiment)
@@ -144,21 +159,34 @@ def _log_params(client: Any, record: Record, run_id: str) -> None:
     from mlflow.entities import Param
 
     config = record.config()
-    flat = {name: value for name, value in _flat(config) if not name.startswith(("tracking.", "runs", "force", "checkpoint."))}
-    flat |= {f"seeds.{name}": value for name, value in record.seeds.items()}
-    params = [
-        Param(allowed(name), str(value)[:LONGEST_PARAM]) for name, value in {**flat, "key": record.key, "level": record.level}.items()
-    ]
+    flat = {f"seeds.{name}": value for name, value in record.seeds.items()} | {"key": record.key, "level": record.level}
+    drawn = frozenset(flat) - {"key", "level"}  # what the config says of these are wishes
+    for keys, value in _flat(config):
+        name = ".".join(map(str, keys))
+        if name in drawn or name.startswith(("tracking.", "runs", "force", "checkpoint.")):
+            continue
+        flat[name if name not in flat else ".".join(map(repr, keys))] = value  # {a.b: 1, a: {b: 2}} are two
+    params = [Param(allowed(name), str(value)[:LONGEST_PARAM]) for name, value in flat.items()]
     for start in range(0, len(params), PARAMS_A_BATCH):
         client.log_batch(run_id, params=params[start : start + PARAMS_A_BATCH])
+    log_names(client, run_id, flat)
 
 
-def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def log_names(client: Any, run_id: str, meant: Iterable[str]) -> None:
+    """Tag the run with the names that are meant where MLflow's are others."""
+    from mlflow.entities import RunTag
+
+    tags = [RunTag(name, value) for name, value in names.tags(meant).items()]
+    for start in range(0, len(tags), TAGS_A_BATCH):
+        client.log_batch(run_id, tags=tags[start : start + TAGS_A_BATCH])
+
+
+def _flat(node: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
-            yield from _flat(value, f"{name}.{key}" if name else str(key))
+            yield from _flat(value, (*keys, key))
     else:
-        yield name, node
+        yield keys, node
 
 
 def _log_data(client: Any, record: Record, run_id: str) -> None:
@@ -192,13 +220,8 @@ def _log_epochs(client: Any, record: Record, run_id: str, sent: Mapping[str, Any
         most = max((step + 1 for _, step, _ in known), default=0)
     for start in range(0, len(metrics), METRICS_A_BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_BATCH])
+    log_names(client, run_id, sorted({name for row in rows[done:] for name in row["metrics"]}))
     return {"epochs": len(rows), "most": max(most, len(rows)), "resumed": len(resumed)}
-
-
-def allowed(name: str) -> str:
-    """A name for a metric or parameter that MLflow takes; Keras calls a metric after its function: `<lambda>`."""
-    plain = re.sub(r"[^/\w.\- :]", "_", name)[:250]
-    return plain if os.path.normpath(plain) == plain and not plain.startswith(("/", "..")) else plain.replace("/", "_")
 
 
 def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) -> None:
@@ -217,16 +240,17 @@ def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) ->
     epochs = len(record.rows())
     metrics = [Metric(allowed(name), value, ended, epochs) for name, value in (record.metrics or {}).items()]
     client.log_batch(run_id, metrics=metrics, tags=tags)
+    log_names(client, run_id, record.metrics or {})
     experiment_id = _log_labels(client, record, run_id, nested)
     if nested is None:
         seeds = [name for name in views.FIRST if name in record.seeds]
         views.widen(client, experiment_id, views.columns(seeds, (metric.key for metric in metrics)))
     with scratch.folder("sending") as folder:
-        for name in ("record.json", "config.yaml", "history.jsonl", "code.diff", "rows.npz", "weights.npz"):
-            if (record.path / name).exists():
-                shutil.copy(record.path / name, folder)
+        for name in FILES:
+            with suppress(FileNotFoundError):
+                plain_files.copy(record.path / name, Path(folder) / name)
         if nested is None:
             pictures.learning_curves(record, Path(folder) / "learning_curves.png")
         client.log_artifacts(run_id, str(folder), "record")
-    if record.status == FINISHED and (nested is None or nested.model) and (record.path / "model.keras").exists():
+    if record.status == FINISHED and (nested is None or nested.model) and (record.path / MODEL).exists():
         models.log(client, record, run_id)

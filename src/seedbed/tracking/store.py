@@ -1,21 +1,32 @@
-"""Stores that MLflow keeps runs in: an address, a SQLite file that is made once, a lock for its one writer."""
+"""Stores that MLflow keeps runs in: an address, a SQLite file that is made once, a lock for its one writer, a server's limits."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from seedbed.tracking import views
+from seedbed import Refused, notes
+from seedbed.run.plain_text import harmless
+from seedbed.tracking import limits, views
 
 # A request that a server doesn't answer is given up after this; `seedbed sync` sends it later.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 # MLflow prints each run's address, password and all, on standard output, which is for --json.
-QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+# A server could name any address for the parts of a large file, outside of the limits.
+ALONE = {"MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false", "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"}
+LONGEST = 3600.0  # seconds for all requests of one operation: a record with its model
+
+# Where a server may say that a run's files are: with itself (`limits` sees to that), or at a provider that asks for an account.
+# A folder would be one of this machine: the server would choose where its files are written, and read.
+ARTIFACTS = ("mlflow-artifacts", "http", "https", "s3", "gs", "wasbs", "abfss")
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page shows training runs first, and not prompts and traces
 
@@ -23,6 +34,8 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page sh
 def settle() -> None:
     for name, value in (PATIENCE | QUIET).items():
         os.environ.setdefault(name, value)
+    os.environ.update(ALONE)
+    limits.install()
 
 
 def warm(uri: str, experiment: str) -> None:
@@ -45,12 +58,36 @@ def warm(uri: str, experiment: str) -> None:
 
 @contextmanager
 def store_lock(uri: str) -> Iterator[None]:
-    """One process at a time at a SQLite store: its first migration races (`duplicate column name`), and so do writers."""
+    """One process at a time at a SQLite store: its first migration races (`duplicate column name`), and so do writers.
+
+    At a server, `limits` hold meanwhile.
+    """
     file = sqlite_file(uri)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock") if file else nullcontext():
+    with FileLock(f"{file}.lock") if file else nullcontext(), limits.asking(uri, LONGEST):
         yield
+
+
+@contextmanager
+def answering(uri: str, what: str, seconds: float) -> Iterator[None]:
+    """Whatever goes wrong meanwhile with the store at `uri`: Refused, with `what` it did not do; `seconds` for all requests."""
+    try:
+        with limits.asking(uri, seconds):
+            yield
+    except Exception as error:  # whatever a store can do
+        if isinstance(error, Refused) and not isinstance(error, limits.Limit):
+            raise
+        raise Refused(f"MLflow at {notes.address(uri)} did not {what}: {notes.reason(error, uri)}") from None
+
+
+def check_artifacts(uri: str, location: str) -> None:
+    """Raise Refused if a server names a place for files that no server may choose on this machine."""
+    if limits.is_server(uri) and urlsplit(location).scheme not in ARTIFACTS:
+        raise Refused(
+            f"MLflow at {notes.address(uri)} wants a run's files at {harmless(location)}. It may not choose a folder here: "
+            f"start it with --serve-artifacts, as docker/tracking-server does. Accepted: {', '.join(f'{one}:' for one in ARTIFACTS)}."
+        )
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -61,7 +98,7 @@ def experiment_id_of(client: Any, uri: str, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
+        return _active(found, uri)
     file = sqlite_file(uri)
     place = (file.parent / "artifacts").absolute().as_uri() if file else None
     try:
@@ -70,7 +107,20 @@ def experiment_id_of(client: Any, uri: str, name: str) -> str:
         found = client.get_experiment_by_name(name)
         if found is None:
             raise
-        return str(found.experiment_id)
+        return _active(found, uri)
+
+
+def _active(experiment: Any, uri: str) -> str:
+    """The experiment's id; raises Refused if it was deleted in MLflow, which then takes no run to it."""
+    if experiment.lifecycle_stage == "active":
+        return str(experiment.experiment_id)
+    name, shown = harmless(experiment.name), notes.address(uri)
+    mlflow = "mlflow" if "SEEDBED_IMAGE" in os.environ else ".venv/bin/mlflow"
+    number = shlex.quote(harmless(experiment.experiment_id))
+    restore = f"MLFLOW_TRACKING_URI={shlex.quote(shown)} {mlflow} experiments restore --experiment-id {number}"
+    raise Refused(f"The experiment {name!r} was deleted in MLflow at {shown}. Restore it: `{restore}`, "
+                  f"or say another: tracking.experiment=NAME. Nothing is lost; `seedbed sync` (or `seedbed sync --experiment NAME`) "
+                  "sends the record then.")  # fmt: skip
 
 
 def answers(uri: str) -> bool:
@@ -78,17 +128,20 @@ def answers(uri: str) -> bool:
     from mlflow import MlflowClient
 
     try:
-        MlflowClient(uri).search_experiments(max_results=1)
+        with limits.asking(uri, LONGEST):
+            MlflowClient(uri).search_experiments(max_results=1)
     except Exception:
         return False
     return True
 
 
-def is_there(client: Any, run_id: str, stages: tuple[str, ...] = ("active",)) -> bool:
+def is_there(client: Any, run_id: str, stages: tuple[str, ...] = ("active",), of: tuple[str, str] | None = None) -> bool:
+    """Whether the store has this run. of: a tag and its value that it must have; a note may name the run of another record."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_run(run_id).info.lifecycle_stage in stages
+        run = client.get_run(run_id)
+        return run.info.lifecycle_stage in stages and (of is None or run.data.tags.get(of[0]) == of[1])
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
@@ -96,13 +149,18 @@ def is_there(client: Any, run_id: str, stages: tuple[str, ...] = ("active",)) ->
 
 
 def pages(uri: str) -> list[tuple[str, str]]:
-    """(experiment, address below the server's own of the table of its runs), the one that changed last first. Makes no store."""
+    """(experiment, address below the server's own of the table of its runs), the one that changed last first. Makes no store.
+
+    Raises Refused if the store does not say.
+    """
     settle()
     from mlflow import MlflowClient
 
     with store_lock(uri):  # makes the folder, too
         if (file := sqlite_file(uri)) is not None and not file.exists():
             return []
-        found = MlflowClient(uri).search_experiments(order_by=["last_update_time DESC"])
-    tables = [(one.name, views.of_table(one.experiment_id, views.ALL if views.VIEW + views.ALL in one.tags else "")) for one in found]
-    return [(name, address) for name, address in tables if name != "Default"]
+        with answering(uri, "say which experiments it has", LONGEST):
+            found = MlflowClient(uri).search_experiments(order_by=["last_update_time DESC"])
+            shared = {one.name: views.ALL if views.VIEW + views.ALL in one.tags else "" for one in found}
+            tables = [(one.name, views.of_table(one.experiment_id, shared[one.name])) for one in found]
+    return [(harmless(name), harmless(address)) for name, address in tables if name != "Default"]

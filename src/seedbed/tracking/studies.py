@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from seedbed import Refused, notes
+from seedbed.run import plain_files
 from seedbed.run.record import RUNNING, Record
 from seedbed.tracking.fetching import fetch
-from seedbed.tracking.parents import Folder, push_study, stopped
+from seedbed.tracking.parents import LARGEST, Folder, push_study, stopped
 from seedbed.tracking.runs import Nested, push
 from seedbed.tracking.store import warm
 
@@ -136,16 +137,16 @@ def send_studies(runs: Path, uri: str, experiment: str | None) -> dict[str, str]
     for file in sorted((runs / "studies").glob("*/report.json")):
         try:
             found.append(Folder(file.parent))
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # a folder from elsewhere
             failed[file.parent.name] = notes.reason(error, uri)
     sides = {part: name for study in found if study.content.get("verb") == "compare" for name, part in study.parts().items()}
     for study in sorted(found, key=lambda study: bool(study.parts())):  # first those that others are made of
         try:
-            where = experiment or json.loads((study.path / "report.json").read_text())["experiment"]
+            where = experiment or str(json.loads(plain_files.read(study.path / "report.json", LARGEST) or b"")["experiment"])
             if notes.state(study, uri).get("status") != study.status:
                 push_study(study, uri, where)
             parent = Nested(str(notes.state(study, uri)["run_id"]), model=False, name="")
-            for noted, record in _records(study):
+            for noted, record in _records(study, runs):
                 if not notes.state(record, uri).get("parent"):
                     push(record, uri, where, nested=replace(parent, name=study.run_name(noted, sides.get(study.path.name, ""))))
         except Exception as error:  # whatever a server can do
@@ -153,8 +154,11 @@ def send_studies(runs: Path, uri: str, experiment: str | None) -> dict[str, str]
     return failed
 
 
-def _records(study: Folder) -> Iterable[tuple[dict[str, Any], Record]]:
+def _records(study: Folder, runs: Path) -> Iterable[tuple[dict[str, Any], Record]]:
+    """The study's records that are among `runs`: a folder from elsewhere may name any other."""
     for noted in study.seeds():
         if noted.get("record") and noted.get("status") != RUNNING:
-            with suppress(Refused):
-                yield noted, Record.read(Path(noted["record"]))
+            path = Path(str(noted["record"]))
+            if path.resolve().is_relative_to(runs.resolve()):
+                with suppress(Refused):
+                    yield noted, Record.read(path)

@@ -1,0 +1,87 @@
+"""What a record, or its note, may have `sync` do: nothing that this project doesn't name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from tracking import hostile
+from tracking.made import client, runs_of, synced
+
+from seedbed import cli, notes, show, tracking
+from seedbed.run.record import Record
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '"x"', "3", '{"x": []}', '{"URI": null}', '{"URI": {"record": 3}}', "{", "\\xff", '{"URI": {"record": "ID", '
+                                  '"run_id": [], "epochs": "9", "most": {}, "resumed": null, "status": 3, "parent": 1}}'])  # fmt: skip
+def test_a_note_of_another_shape_is_no_note(text: str, record: Record, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (record.path / "tracking.json").write_text(text.replace("URI", uri).replace("ID", record.id))
+    assert show.tracked(record, uri).get("run_id") is None
+    assert synced(uri, record.path.parent, capsys) == (0, {"records": 1, "sent": [record.key], "failed": {}, "not_asked": {}})
+    assert len(runs_of(uri)) == 1
+
+
+def test_a_note_that_is_no_file_is_no_note(record: Record, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text(json.dumps({"x": {"record": record.id, "status": "finished"}}))
+    note = record.path / "tracking.json"
+    note.symlink_to(tmp_path / "elsewhere")
+    assert notes.state(record, "x") == {}
+    note.unlink()
+    os.mkfifo(note)
+    assert notes.state(record, "x") == {}
+
+
+def test_a_note_about_another_record_s_run_is_not_believed(record: Record, uri: str) -> None:
+    """It came with the record; what it says would have a run of somebody else's changed."""
+    mlflow = client(uri)
+    other = mlflow.create_run(
+        mlflow.create_experiment("mine", artifact_location=(record.path.parents[1] / "artifacts").as_uri()),
+        tags={"seedbed.record": "1" * 32},
+    )
+    notes.note(record, uri, run_id=other.info.run_id, epochs=0, status=None)
+    assert tracking.push(record, uri, "seedbed") != other.info.run_id
+    assert not mlflow.get_run(other.info.run_id).data.metrics
+
+
+def test_an_address_that_only_a_record_names_is_not_asked(
+    record: Record, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record from elsewhere would have the account's password sent wherever it wants."""
+    for name in ("MLFLOW_TRACKING_URI", "SEEDBED_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "someone")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "open-sesame")
+    with hostile.serving(hostile.constant({})) as server:
+        notes.note(record, server.uri, error="refused")
+        assert cli.main(["sync", "--runs", str(record.path.parent)]) == 1
+        said = capsys.readouterr().err
+        assert not server.asked
+        assert f"name {server.uri}, which neither" in said
+        (command,) = re.findall(r"If you trust it: (.+)", said)
+        assert command == f'make sync ARGS="--uri {server.uri} --runs {record.path.parent}"'
+        assert cli.main(["sync", *shlex.split(command.split('"')[1])]) == 1  # it is asked now, and gives no answer of MLflow's
+        assert server.asked
+
+
+@pytest.mark.parametrize(("name", "kind"), [("rows.npz", "link"), ("model.keras", "fifo"), ("weights.npz", "folder")])
+def test_what_is_no_plain_file_is_not_sent(name: str, kind: str, record: Record, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = record.path.parents[1] / "id_ed25519"
+    secret.write_text("a private key")
+    path = record.path / name
+    path.unlink(missing_ok=True)
+    {"link": lambda: path.symlink_to(secret), "fifo": lambda: os.mkfifo(path), "folder": path.mkdir}[kind]()
+    status, said = synced(uri, record.path.parent, capsys)
+    assert status == 1
+    assert f"{name} is no plain file" in said["failed"][record.key]
+    store = secret.parent / "store"
+    assert not [file for file in store.rglob("*") if file.is_file() and b"a private key" in file.read_bytes()]
+
+
+def test_surplus_files_are_not_sent(record: Record, uri: str) -> None:
+    (record.path / "id_ed25519").write_text("a private key")
+    run_id = tracking.push(record, uri, "seedbed")
+    assert "record/id_ed25519" not in {item.path for item in client(uri).list_artifacts(run_id, "record")}
