@@ -21,7 +21,10 @@ from seedbed.run.record import Record
 def test_a_note_of_another_shape_is_no_note(text: str, record: Record, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     (record.path / "tracking.json").write_text(text.replace("URI", uri).replace("ID", record.id))
     assert show.tracked(record, uri).get("run_id") is None
-    assert synced(uri, record.path.parent, capsys) == (0, {"records": 1, "sent": [record.key], "failed": {}, "not_asked": {}})
+    assert synced(uri, record.path.parent, capsys) == (
+        0,
+        {"records": 1, "sent": [record.key], "failed": {}, "damaged": {}, "not_asked": {}},
+    )
     assert len(runs_of(uri)) == 1
 
 
