@@ -72,6 +72,14 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
     return model
 
 
+def imported(config: DictConfig) -> None:
+    """Import what holds the model function and the callbacks, in the order in which a run does."""
+    target(config.model, "model")
+    for name, node in (config.training.callbacks or {}).items():
+        if isinstance(node, DictConfig):
+            target(node, f"training.callbacks.{name}")
+
+
 def global_generator() -> Any:
     """Keras's global seed generator, from which layers draw that have none of their own; a new one for each build."""
     return global_seed_generator()

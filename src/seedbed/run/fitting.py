@@ -43,7 +43,7 @@ from seedbed.run import (
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
 from seedbed.run.data import DataSet
-from seedbed.run.reached import Reached, listed
+from seedbed.run.reached import Modules, Reached, listed
 from seedbed.run.record import Record
 from seedbed.run.session import Session, Shared
 from seedbed.run.state import CannotRestore
@@ -96,6 +96,8 @@ def _train(
     said: Callable[[str], None], progress: bool, session: Session, watch: Watch,
 ) -> None:  # fmt: skip
     batch = partial(inputs.first_batch, data.train, config.training.batch_size)
+    stopped = (found.path / "checkpoints").exists()
+    modules = Modules(found.inputs["code"], partial(building.imported, config)) if stopped else None
     shareable = backend.is_tensorflow() and config.strategy.name == "single"
     shared = session.model(lambda: building.build(config, seeds, data), batch, shareable)
     model, level = shared.model, str(config.determinism.level)
@@ -132,7 +134,7 @@ def _train(
         shutil.rmtree(found.path / "checkpoints", ignore_errors=True)
         found.resumed_at = None
         found.update(not_resumed=str(error))
-        if not reached.is_fresh_again():
+        if modules is not None and not modules.is_fresh_again():
             found.fail(f"{error}: this needs a fresh process; the same command starts from the beginning", status=record.INTERRUPTED)
             return None
         with streams.global_generators(seeds["python"], seeds["numpy"]):

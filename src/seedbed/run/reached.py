@@ -6,11 +6,12 @@ import hashlib
 import locale
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from seedbed.run import checkpoint, looking, provenance, state
+from seedbed.run import seeds as streams
 from seedbed.run.object_graph import MODULE, Graph, is_own
 
 # Beginnings of the names of roots whose objects a train step may read: all but callbacks.
@@ -75,17 +76,6 @@ class Reached:
         if not self.idle:
             state.put(self.built, self.begun, saved.python)
 
-    def is_fresh_again(self) -> bool:
-        """Set the user's modules back to what they held when the model was built: whether another one may be built here."""
-        if self.idle:
-            return True
-        with suppress(state.CannotRestore):
-            state.undo(self.built, self._walk(self.begun), lambda node: node.root.startswith(MODULE))
-        now, before = self._walk(self.begun).nodes, self.built.nodes
-        modules = {place: node for place, node in now.items() if node.root.startswith(MODULE)}
-        same = all(place in before and before[place].content == node.content for place, node in modules.items())
-        return same and surroundings() == self.outside
-
     def changed(self) -> list[str]:
         """The places of what has changed since the objects were built."""
         return [] if self.idle else list(self._since_built())
@@ -121,10 +111,8 @@ class Reached:
             add("loss", self.model.loss)
         for metric in looking.compiled_metrics(self.model):
             add(f"metric {getattr(metric, 'name', None) or getattr(metric, '__name__', '')}", metric)
-        for name in self.names:
-            for imported, module in list(sys.modules.items()):
-                if imported == name or (imported.startswith(f"{name}.") and not _is_first(name)):
-                    add(f"{MODULE}{imported}", module)
+        for name, module in _modules(self.names).items():
+            add(name, module)
         for callback in self.callbacks:
             add(type(callback).__name__, callback)
         if generator := _eager_generator():
@@ -138,6 +126,39 @@ class Reached:
                 if is_own(str(code.__module__)):
                     return True
         return False
+
+
+class Modules:
+    """The user's modules before a model is built, to see whether another one may be built in the same process.
+
+    names: of the modules; bring: imports those that are going to be used, in the order of a run.
+    """
+
+    def __init__(self, names: Iterable[str], bring: Callable[[], object]) -> None:
+        before = streams.state_hash()
+        bring()
+        self.drew = streams.state_hash() != before  # a second build would not draw that
+        self.names = [name for name in names if name.partition(".")[0] != "seedbed"]
+        self.graph, self.outside = Graph(_modules(self.names)), surroundings()
+
+    def is_fresh_again(self) -> bool:
+        """Set the modules back to what they held, as far as that can be done, and say whether they are as they were."""
+        with suppress(state.CannotRestore):
+            state.undo(self.graph, Graph(_modules(self.names), self.graph), lambda node: True)
+        before = self.graph.nodes
+        now = Graph(_modules(self.names), self.graph).nodes
+        same = all(place in before and before[place].content == node.content for place, node in now.items())
+        return same and not self.drew and surroundings() == self.outside
+
+
+def _modules(names: Iterable[str]) -> dict[str, Any]:
+    """The imported modules of these names, and all of an installed helper's package."""
+    found = {}
+    for name in names:
+        for imported, module in list(sys.modules.items()):
+            if imported == name or (imported.startswith(f"{name}.") and not provenance.is_own_module(name)):
+                found[f"{MODULE}{imported}"] = module
+    return found
 
 
 def surroundings() -> dict[str, str]:
@@ -156,10 +177,6 @@ def _eager_generator() -> Any:
 
 def _is_part(root: str) -> bool:
     return root.startswith(PARTS)
-
-
-def _is_first(name: str) -> bool:
-    return provenance.is_own_module(name)
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
