@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import locale
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from seedbed.run import checkpoint, looking, provenance, state
+from seedbed.run import checkpoint, looking, process_state, provenance, state
 from seedbed.run import seeds as streams
 from seedbed.run.object_graph import MODULE, Graph, is_own
 
 # Beginnings of the names of roots whose objects a train step may read: all but callbacks.
 PARTS = ("layer ", "model", "optimizer", "loss", "metric ", MODULE)
+
+# What of `process_state.look` changes while a model is trained and decides no bit of it: logs grow, threads come and go.
+OF_THE_PROCESS = (
+    "the open file", "threads", "warnings.filters", "context variables", "signal handlers", "functions called at exit", "sys.",
+    "the tracing function", "the garbage collector's settings",
+)  # fmt: skip
 
 
 class Reached:
@@ -162,10 +165,8 @@ def _modules(names: Iterable[str]) -> dict[str, Any]:
 
 
 def surroundings() -> dict[str, str]:
-    """What of the process a run may change, as hashes: values may be secret."""
-    found = {f"the environment variable {name}": value for name, value in os.environ.items()}
-    found |= {"the working directory": os.getcwd(), "the locale": locale.setlocale(locale.LC_ALL)}  # noqa: PTH109
-    return {name: hashlib.sha256(value.encode(errors="surrogateescape")).hexdigest() for name, value in found.items()}
+    """What of the process and of libraries' settings a run may change, as `process_state` reads it."""
+    return {name: value for name, value in process_state.look().items() if not name.startswith(OF_THE_PROCESS)}
 
 
 def _eager_generator() -> Any:
