@@ -103,6 +103,12 @@ def test_children_end_with_a_parent_that_is_killed(how: str, tmp_path: Path) -> 
     assert (tmp_path / "asked").exists() == ("SIGTERM" in how)  # before it was killed
 
 
+def test_a_child_that_holds_pythons_lock_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """Its thread that waits for the parent's end has no turn: the kernel's signal ends it."""
+    code = CHILD.replace("    time.sleep(600)", "    import ctypes; ctypes.PyDLL(None).sleep(600)", 1)
+    until_none_is_left(killed(tmp_path, f"{code}\nkept = start()\ntime.sleep(600)\n", 1))
+
+
 def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     code = f"""{CHILD}
 kept = []

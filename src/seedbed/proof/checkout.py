@@ -30,7 +30,7 @@ CUT = b"# cut: the diff is larger than this"  # what `provenance.diff` writes be
 GITS_OWN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 
 # What the set-up of an environment must not see of this one.
-NOT_FOR_MAKE = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SEEDBED_ROOT", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+NOT_FOR_MAKE = ("PYTHONPATH", "PYTHONHOME", "VENV", "VIRTUAL_ENV", "SEEDBED_ROOT", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 
 # Says where Python finds each of the packages named, without importing them.
 ORIGINS = "import importlib.util, sys\nfor name in sys.argv[1:]: print(getattr(importlib.util.find_spec(name), 'origin', None))"
