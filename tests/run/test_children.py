@@ -213,6 +213,23 @@ def test_a_foreign_program_s_end_is_passed_on(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+def test_ctrl_c_asks_a_foreign_program_to_end(tmp_path: Path) -> None:
+    code = f"""
+import os, pathlib, signal, threading, time
+from seedbed.run import children
+ready = pathlib.Path({str(tmp_path)!r}, "ready")
+def stop():
+    while not ready.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=stop).start()
+children.run(["sh", "-c", 'trap "echo asked; exit" TERM; touch "$1"; while :; do sleep 0.1; done', "sh", ready])
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=OUTSIDE, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "asked\n"
+    assert "KeyboardInterrupt" in done.stderr
+
+
 def test_a_descriptor_that_is_another_one_by_now_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file:
         for text in ("", "x", f"{file.fileno()}:{os.fstat(file.fileno()).st_ino}:1:9:1:1", "99:1:1:9:1:1"):

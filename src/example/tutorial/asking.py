@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.composing import quoted
+from seedbed.run import children
 from seedbed.run.process import COMMAND
 
 METRIC = "train_loss"
@@ -78,7 +78,7 @@ def _seedbed(words: Sequence[str], runs: Path) -> Mapping[str, Any]:
 
 
 def _output(command: Sequence[str], name: str, environment: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = children.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise Broken(done.returncode, f"`{name}` ended with exit status {done.returncode}:\n{done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.strip()

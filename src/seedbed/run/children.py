@@ -116,7 +116,11 @@ def run(command: Sequence[Any], *, input: Any = None, timeout: float | None = No
     with start(command, foreign=True, **given) as child:
         try:
             out, err = child.communicate(input, timeout)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # the program is in no terminal's group: it is told by us
+                child.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(GRACE)
             kill_group(child)
             raise
     return subprocess.CompletedProcess(command, child.returncode, out, err)
