@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import OUTSIDE, ROOT
 
-from seedbed import __main__, cli, printed
+from seedbed import __main__, cli, command_line
 from seedbed.run import config as configs
 from seedbed.run import process, provenance, training
 
@@ -73,9 +73,9 @@ def test_a_record_in_an_image_has_the_commit_and_whether_the_tree_had_more(tmp_p
 
 def test_the_next_command_is_one_that_can_be_typed_where_the_image_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDBED_IMAGE", "seedbed:cpu")
-    assert printed.command("train", ["model=cnn", "a='b c'"]) == "seedbed train model=cnn " + "'a='\"'\"'b c'\"'\"''"
+    assert command_line.command("train", ["model=cnn", "a='b c'"]) == "seedbed train model=cnn " + "'a='\"'\"'b c'\"'\"''"
     monkeypatch.setenv("SEEDBED_STARTED_BY", "docker/run")
-    assert printed.command("train", []) == "docker/run train"
+    assert command_line.command("train", []) == "docker/run train"
 
 
 def test_the_first_process_of_a_container_ends_on_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:

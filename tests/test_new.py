@@ -54,12 +54,12 @@ def test_what_is_written_and_said(bare: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert files(bare) - before == {"src/churn/data_wine_list.py", "conf/data/wine_list.yaml", "tests/test_data_wine_list.py"}
     assert all(name in said for name in files(bare) - before)
-    assert 'make train ARGS="data=wine_list"' in said
+    assert "bin/seedbed train data=wine_list" in said
     before = files(bare)
     assert cli.main(["new", "model", "wine_list"]) == 0
     said = capsys.readouterr().out
     assert files(bare) - before == {"src/churn/model_wine_list.py", "conf/model/wine_list.yaml", "tests/test_model_wine_list.py"}
-    assert 'make train ARGS="model=wine_list data=wine_list"' in said  # the data of that name are there
+    assert "bin/seedbed train model=wine_list data=wine_list" in said  # the data of that name are there
     test = (bare / "tests/test_model_wine_list.py").read_text()
     assert 'class TestWineList(ModelContract):\n    config = "model=wine_list data=wine_list"' in test
     for kind in ("data", "model"):

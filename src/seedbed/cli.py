@@ -143,7 +143,8 @@ def train(argv: list[str]) -> int:
         quiet_out = redirect_stdout(sys.stderr) if as_json else nullcontext()
         with quiet_out, follower.following(config.tracking, config.runs, printed.say) as tell:
             record = training.run(config, entropy, said=printed.say, started=lambda found: tell(found.path), progress=sys.stderr.isatty())
-        status = _report(record, config, hydra.overrides.task, as_json)
+        os.chdir(hydra.runtime.cwd)  # where the next command is typed
+        status = _report(record, config, argv, as_json)
 
     composing.hydra(job, hydra_argv)
     return status
@@ -175,7 +176,7 @@ def _child(hydra: Any, argv: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _report(record: Any, config: Any, overrides: Sequence[str], as_json: bool) -> int:
+def _report(record: Any, config: Any, words: Sequence[str], as_json: bool) -> int:
     from seedbed import show
 
     uri = str(config.tracking.uri) if config.tracking.uri else None
@@ -184,7 +185,7 @@ def _report(record: Any, config: Any, overrides: Sequence[str], as_json: bool) -
         print(json_text.dumps({**record.summary(), "mlflow_run_id": sent.get("run_id")}), flush=True)
         show.failure(record)
     else:
-        show.run(record, uri, sent, overrides)
+        show.run(record, uri, sent, words)
     return 1 if record.agrees is False else record.exit_status()
 
 

@@ -9,23 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from seedbed import Refused, project_root
+from seedbed import Refused, command_line, project_root
 from seedbed.run import record, redaction
 
-# Hydra's flags that take a value in the next word.
-TAKE_A_VALUE = {
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--config-dir",
-    "-cd",
-    "--experimental-rerun",
-}
 # Those that say where the config lies; the process of each job of a multirun needs them too.
 WHERE = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 
@@ -126,15 +112,8 @@ OPEN = ("training.callbacks.", "training.callbacks={")
 
 def flags_of(argv: list[str]) -> tuple[list[list[str]], list[str]]:
     """The flags in `argv`, each with its value, and the overrides. Hydra wants all overrides in one place."""
-    flags: list[list[str]] = []
-    overrides: list[str] = []
-    words = iter(argv)
-    for word in words:
-        if not word.startswith("-"):
-            overrides.append(f"++{word}" if word.startswith(OPEN) else word)
-        else:
-            flags.append([word, *([next(words, "")] if word in TAKE_A_VALUE else [])])
-    return flags, overrides
+    flags, overrides = command_line.split(argv)
+    return flags, [f"++{word}" if word.startswith(OPEN) else word for word in overrides]
 
 
 def quoted(value: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 
 from seedbed import Refused, printed, project_root
+from seedbed.command_line import command, make
 from seedbed.run import record
 
 DATA = {
@@ -141,10 +142,10 @@ def new(argv: list[str]) -> int:
     files = {Template(path).substitute(values): Template(text).substitute(values) for path, text in KINDS[kind].items()}
     write(root, files)
     names, test = list(files), next(path for path in files if path.startswith("tests/"))
-    trained = printed.command("train", [f"{kind}={name}", *data.split()])
+    trained = command("train", [f"{kind}={name}", *data.split()])
     printed.lines([
         *zip(("function", "config", "test"), names, strict=True),
-        ("next", f"{trained}   then fill in {names[0]}; make test ARGS=\"{test}\" tests it"),
+        ("next", f"{trained}   then fill in {names[0]}; {make('test', [test])} tests it"),
     ])  # fmt: skip
     return 0
 

@@ -6,7 +6,6 @@ Nothing else prints what people read: text from elsewhere is made harmless here,
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from seedbed.command_line import runnable
 from seedbed.run.plain_text import harmless_lines
 from seedbed.run.redaction import redacted
 
@@ -67,24 +67,13 @@ def lines(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows) + 2
     to = console(soft_wrap=True)
     for name, value in rows:
-        to.print(Text.assemble((name.ljust(width), "bold"), value))  # `+` would keep the first one's style for all
+        to.print(Text.assemble((name.ljust(width), "bold"), runnable(value)))  # `+` would keep the first one's style for all
 
 
 def sentence(words: str) -> None:
     """What a study says, in bold: broken between words where somebody reads it, and not at all in a file."""
     to = console()
     to.print(Text(words, style="bold"), soft_wrap=not to.is_terminal)
-
-
-def command(verb: str, words: Sequence[str]) -> str:
-    """A command that can be typed: by make, or by the script where make would take some of it for its own.
-
-    In an image the words begin with whatever has started it: `docker/run` says so; else it is what the image understands.
-    """
-    joined = shlex.join(words)
-    if "SEEDBED_IMAGE" in os.environ:
-        return f"{os.environ.get('SEEDBED_STARTED_BY', 'seedbed')} {verb} {joined}".strip()
-    return f".venv/bin/seedbed {verb} {joined}" if set(joined) & set('"$`\\!') else f'make {verb} ARGS="{joined}"'
 
 
 def without(argv: list[str], flag: str) -> tuple[bool, list[str]]:
@@ -103,7 +92,7 @@ def json_alone(as_json: bool) -> Iterator[None]:
 
 def say(line: str) -> None:
     """A remark, on standard error."""
-    print(safe(line), file=sys.stderr, flush=True)
+    print(safe(runnable(line)), file=sys.stderr, flush=True)
 
 
 def table(grid: Table, width: int | None = None) -> None:

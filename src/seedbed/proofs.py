@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, composing, notes, printed
+from seedbed.command_line import changed, runnable
 from seedbed.run import json_text
 
 HELP = {
@@ -32,8 +34,8 @@ def _verified(verb: str, argv: list[str]) -> int:
     """Executions compared, and what came out printed. `diagnose` is `verify` without goldens."""
     from seedbed.proof.perturbing import PARTS
 
-    parser = argparse.ArgumentParser(f"seedbed {verb}", description=HELP[verb], epilog=WORDS, allow_abbrev=False, add_help=False)
-    parser.add_argument("-h", "--help", action="help", help="this text; `seedbed train --help` shows what can be overridden")
+    parser = argparse.ArgumentParser(f"seedbed {verb}", description=HELP[verb], epilog=runnable(WORDS), allow_abbrev=False, add_help=False)
+    parser.add_argument("-h", "--help", action="help", help=runnable("this text; `seedbed train --help` shows what can be overridden"))
     parser.add_argument(
         "--times",
         type=int,
@@ -110,10 +112,17 @@ def _verified(verb: str, argv: list[str]) -> int:
     if options.json:
         print(json_text.dumps({**found.as_json(), "golden": compared.as_json() if compared else None}), flush=True)
     else:
-        show.verdict(found, compared, written, words, verb)
+        show.verdict(found, compared, written, _again(words, options), verb)
     if not found.holds or (compared is not None and compared.agrees is False):
         return 1
     return 2 if compared is not None and compared.agrees is None else 0
+
+
+def _again(words: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """All that was said of what is compared, for another command: overrides, Hydra's flags, executions that are added."""
+    pairs = [("--against", options.against), ("--against-cpu", options.against_cpu), ("--leave", options.leave)]
+    added = [word for flag, values in pairs for value in values for word in (flag, value)]
+    return [*added, *(["--resume"] if options.resume else []), *changed(words)]
 
 
 def _audited(config: Any) -> list[Any]:
@@ -167,7 +176,7 @@ def replay(argv: list[str]) -> int:
     if options.json:
         print(json_text.dumps(show_replay.as_json(found, options.run, source)), flush=True)
     else:
-        show_replay.replay(found, options.run, source)
+        show_replay.replay(found, options.run, source, [word for word in argv if word not in ("--json", "--anyway")])
     if not found.trained:
         return 2
     return 0 if found.agrees else 1

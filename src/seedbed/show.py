@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seedbed import notes, printed, project_root
-from seedbed.printed import command, lines
+from seedbed.command_line import changed, command
+from seedbed.printed import lines
 from seedbed.run.record import Record
 
 
@@ -17,8 +18,8 @@ def tracked(record: Record, uri: str | None) -> dict[str, Any]:
     return notes.state(record, uri)
 
 
-def run(record: Record, uri: str | None, sent: dict[str, Any], overrides: Sequence[str] = ()) -> None:
-    """The end of a run: what came out, whether it was there already, where it is, what to type next."""
+def run(record: Record, uri: str | None, sent: dict[str, Any], words: Sequence[str] = ()) -> None:
+    """The end of a run: what came out, whether it was there already, where it is, what to type next. words: all that was said."""
     rows: list[tuple[str, str]] = []
     state = record.status
     if record.reused:
@@ -51,12 +52,12 @@ def run(record: Record, uri: str | None, sent: dict[str, Any], overrides: Sequen
         rows.append(("tracked", f"MLflow run {sent['run_id']}; {place}"))
     else:
         rows.append(("tracked", f"not yet: {sent.get('error') or 'MLflow is still busy'}; nothing is lost, `seedbed sync` sends it"))
-    rows.append(("next", _next(record, overrides)))
+    rows.append(("next", _next(record, words)))
     lines(rows)
     failure(record)
 
 
-def _next(record: Record, overrides: Sequence[str]) -> str:
+def _next(record: Record, words: Sequence[str]) -> str:
     if record.status == "interrupted":
         if why := record.content.get("not_resumable"):
             return f"the same command again: it starts from the beginning ({why})"
@@ -65,9 +66,9 @@ def _next(record: Record, overrides: Sequence[str]) -> str:
         return "the same command again: it goes on from the last checkpoint"
     if record.status != "finished":
         return "see the message below"
-    same = [word for word in overrides if not word.startswith(("force=", "hydra."))]
-    other = [word for word in same if not word.startswith("seeds.master=")] + [f"seeds.master={record.seeds['master'] % 1000 + 1}"]
-    return f"{command('train', other)}  (another seed)   {command('train', [*same, 'force=true'])}  (the same again)"
+    other = changed(words, ("force=", "seeds.master="), [f"seeds.master={record.seeds['master'] % 1000 + 1}"])
+    again = changed(words, ("force=",), ["force=true"])
+    return f"{command('train', other)}  (another seed)   {command('train', again)}  (the same again)"
 
 
 def failure(record: Record) -> None:

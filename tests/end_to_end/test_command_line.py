@@ -178,13 +178,6 @@ def test_the_next_command_is_one_that_can_be_typed(seedbed: Callable[..., Any]) 
     assert "the same bits as the record that was there" in forced.stdout
 
 
-def test_the_next_command_is_makes_where_its_quotes_allow_it() -> None:
-    from seedbed.printed import command
-
-    assert command("train", ["model.hidden=[8, 8]", "force=true"]) == """make train ARGS="'model.hidden=[8, 8]' force=true\""""
-    assert command("train", ["name='a b'"]).startswith(".venv/bin/seedbed train ")
-
-
 def test_relative_records_are_found_again_wherever_hydra_goes(tmp_path: Path) -> None:
     words = ["train", "training.epochs=1", "tracking=none", "runs=rel", "hydra.job.chdir=true", "--json"]
     command = [sys.executable, "-m", "seedbed", *words]

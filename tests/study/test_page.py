@@ -42,7 +42,7 @@ def test_it_holds_what_the_study_and_its_records_say(kind: str, made: Path) -> N
         assert word in seen.text, word
     pictures = [str(attrs["src"]).removeprefix("data:image/png;base64,") for tag, attrs in seen.tags if tag == "img"]
     assert [base64.b64decode(one) for one in pictures] == [kept.pictures[name] for name in folder.PICTURES if name in kept.pictures]
-    assert f"seedbed replay {side.key[:12]}" in seen.text
+    assert f'make replay ARGS="{side.key[:12]}"' in seen.text
 
 
 def test_each_table_and_picture_says_how_to_read_it(made: Path) -> None:
@@ -182,7 +182,7 @@ def test_commands_are_quoted_and_hold_no_place_and_no_address(made: Path) -> Non
         "study.n=3",
     ]
     said = page.commands(Kept(**{**vars(kept), "words": words}))
-    assert said[0][0] == "seedbed repeat 'model.hidden=[5]' 'a=$(rm -rf ~); b' study.n=3"
+    assert said[0][0] == ".venv/bin/seedbed repeat 'model.hidden=[5]' 'a=$(rm -rf ~); b' study.n=3"
     off = page.commands(Kept(**{**vars(kept), "level": "off"}))
     assert len(off) == 1
     assert "level is off" in off[0][1]

@@ -17,7 +17,8 @@ from example.tutorial import parts, tables
 from example.tutorial.asking import Broken
 from example.tutorial.parts import Part
 from seedbed import Refused, project_root, quiet
-from seedbed.printed import command, lines, say
+from seedbed.command_line import command
+from seedbed.printed import lines, say
 from seedbed.run import record
 
 PARTS = {

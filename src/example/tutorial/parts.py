@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from example.tutorial import asking
-from seedbed.printed import command
+from seedbed.command_line import in_project as command
 from seedbed.study.figures import text
 from seedbed.study.show import between
 

@@ -13,7 +13,7 @@ from example.tutorial import asking, mrg31k3p
 from example.tutorial.glorot import limit_of
 from example.tutorial.parts import Claim, Part
 from example.tutorial.seeds_2017 import kernel_seeds
-from seedbed.printed import command
+from seedbed.command_line import in_project as command
 from seedbed.run import digest
 
 # How close today's software has to come to a value that didn't race: relative, plus absolute for the tiny ones, where the

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from seedbed.command_line import command
 from seedbed.contract import BROKEN, HOLDS, SKIPPED, Finding
 from seedbed.run.record import Record
 
@@ -69,7 +69,7 @@ def repeated(straight: Record, other: Record, words: Sequence[str]) -> Finding:
         "repeat", BROKEN,
         f"Two runs of this, in fresh processes with the same seeds, part: {place}. Something differs from process to process (the "
         "system's entropy, the process's number, the time, an order that nobody has fixed); within one process it is the same. What and "
-        f"where: seedbed diagnose {shlex.join(words)}",
+        f"where: {command('diagnose', words)}",
     )  # fmt: skip
 
 

@@ -6,12 +6,12 @@ Only what the two folders hold is read: no code of a record is run, no data func
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from seedbed.command_line import command
 from seedbed.proof import explaining, inputs, outputs, rows, side, trees
 from seedbed.proof.explaining import Verdict
 from seedbed.proof.inputs import Inputs
@@ -85,7 +85,7 @@ def _next(one: Side) -> str:
     from seedbed.proof.overrides import overrides
 
     words = overrides(one)
-    return "seedbed verify, with the words that trained them" if words is None else shlex.join(["seedbed", "diagnose", *words])
+    return "verify, with the words that trained them" if words is None else command("diagnose", words)
 
 
 def _named(one: Side) -> dict[str, Any]:

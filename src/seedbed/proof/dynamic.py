@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from seedbed import Refused, printed, project_root
+from seedbed.command_line import command
 from seedbed.proof import execution
 from seedbed.proof.execution import Execution
 from seedbed.proof.files import Carried, carried
@@ -247,5 +248,5 @@ def _lines(audit: Audit, words: Sequence[str]) -> list[tuple[str, str]]:
     if audit.unexplained:
         rows.append(("error", f"{', '.join(audit.differing).replace('_', ' ')} differ, and no draw that was seen explains it"))
     if audit.unexplained or audit.capped:
-        rows.append(("next", f"seedbed diagnose {' '.join(words)}".strip()))
+        rows.append(("next", command("diagnose", words)))
     return rows

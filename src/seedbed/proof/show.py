@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from seedbed import printed
+from seedbed.command_line import command
 from seedbed.printed import lines
 from seedbed.proof.golden import Compared
 from seedbed.proof.perturbing import PARTS
@@ -86,9 +86,9 @@ def _next(found: Verdict, argv: Sequence[str], verb: str) -> str:
     if found.diagnosis is not None:
         return "mend it, then the same command again; `make audit` reads your code for more of the kind"
     if not found.holds:
-        return printed.command("diagnose", argv)
+        return command("diagnose", argv)
     times = next(times for times in MORE if times > len(found.sides) or times == MORE[-1])
-    return f"{printed.command(verb, ['--times', f'{times}', *argv])}   (more executions: a chance of {chance(times):.1%})"
+    return f"{command(verb, ['--times', f'{times}', *argv])}   (more executions: a chance of {chance(times):.1%})"
 
 
 def _last(error: str | None) -> str:

@@ -38,7 +38,7 @@ def show(found: Difference) -> None:
     if found.next:
         rows.append(("next", printable(found.next, 2000)))
     elif not found.differs:
-        rows.append(("next", "seedbed verify  (whether it holds in fresh processes, too)"))
+        rows.append(("next", "verify, with the words that trained them: whether it holds in fresh processes, too"))
     lines(rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seedbed import printed
+from seedbed.command_line import command
 from seedbed.printed import lines
 from seedbed.proof.promise import Row
 from seedbed.proof.replay import Replay
@@ -18,8 +19,9 @@ from seedbed.proof.untrusted import printable
 SHOWN = 16  # letters of a digest
 
 
-def replay(found: Replay, name: str, source: str | None) -> None:
-    """name: what the user calls the record. source: the address of the MLflow server that it came from."""
+def replay(found: Replay, name: str, source: str | None, words: Sequence[str]) -> None:
+    """name: what the user calls the record. source: the address of the MLflow server that it came from. words: all that
+    was said, for the next command."""
     record = found.record
     started = (record.timing or {}).get("started")
     day = datetime.fromtimestamp(started).strftime("%Y-%m-%d %H:%M") if isinstance(started, int | float) else "once"
@@ -33,7 +35,7 @@ def replay(found: Replay, name: str, source: str | None) -> None:
             ["digest", "recorded", "here", ""], [Row(row.what, row.recorded[:SHOWN], row.here[:SHOWN], row.same) for row in found.digests]
         )
     print()
-    lines([(word, text) for word, text in _verdict(found, name) if text])
+    lines([(word, text) for word, text in _verdict(found, words) if text])
 
 
 def _table(head: list[str], rows: Any) -> None:
@@ -45,14 +47,17 @@ def _table(head: list[str], rows: Any) -> None:
     printed.table(table)
 
 
-def _verdict(found: Replay, name: str) -> list[tuple[str, str]]:
+def _verdict(found: Replay, words: Sequence[str]) -> list[tuple[str, str]]:
     why = [("because" if number == 0 else "", reason) for number, reason in enumerate(found.reasons)]
-    again = f"seedbed replay {shlex.quote(name)}"
     if not found.trained:
         differing = {row.what for row in found.inputs if row.same is False}
-        back = [f"{again} --checkout  (at the recorded commit)"] if differing & {"code", "packages"} and not found.commit else []
+        back = (
+            [f"{command('replay', [*words, '--checkout'])}  (at the recorded commit)"]
+            if differing & {"code", "packages"} and not found.commit
+            else []
+        )
         return [("refused", "not trained: with other inputs neither other bits nor the same would prove anything"), *why,
-                ("next", "   ".join([*back, f"{again} --anyway  (which is no replay)"]))]  # fmt: skip
+                ("next", "   ".join([*back, f"{command('replay', [*words, '--anyway'])}  (which is no replay)"]))]  # fmt: skip
     agree = sum(bool(row.same) for row in found.digests)
     if found.error:
         result = f"it was trained again and ended otherwise: {printable(found.error.splitlines()[-1])}"
@@ -62,7 +67,7 @@ def _verdict(found: Replay, name: str) -> list[tuple[str, str]]:
         other = ", ".join(row.what for row in found.digests if not row.same)
         result = f"OTHER bits: {agree} of {len(found.digests)} digests agree, not {other} ({found.seconds:.1f} s)"
     kind = "NOT a replay: other things went in than were recorded, or nothing was promised" if why else "all that went in is as recorded"
-    following = "" if found.agrees or why else "seedbed verify  (the same config: does it repeat here at all?)"
+    following = "" if found.agrees or why else "verify, with the words that trained it: does it repeat here at all?"
     return [("result", result), ("replay", kind), *why, ("next", following)]
 
 

@@ -77,6 +77,9 @@ def by_reference(words: list[str]) -> list[str]:
     return [IN_QUERY.sub(referred, IN_ADDRESS.sub(referred, word)) for word in words]
 
 
-def has_reference(word: str) -> bool:
-    """Whether a word has credentials that `by_reference` took out: it can't be printed as a command."""
-    return REFERENCE in word
+def without_credentials(word: str) -> str:
+    """Return a command's word without the credentials of addresses, written out or as `by_reference` leaves them."""
+    word = re.sub(rf"\$\{{oc\.env:{REFERENCE}\d+,hidden\}}", "hidden", word)
+    address, mark, query = IN_ADDRESS.sub(r"\g<scheme>", word).partition("?")
+    kept = [part for part in query.split("&") if not IN_QUERY.match(f"?{part}")]
+    return f"{address}{mark}{'&'.join(kept)}" if kept else address

@@ -13,6 +13,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.command_line import in_project
 from seedbed.printed import about, telling
 from seedbed.run import json_text
 from seedbed.run.record import write_atomically
@@ -197,7 +198,7 @@ def write(found: Comparison) -> None:
     )  # fmt: skip
     lines = [f"# {' / '.join(found.names)}", "", found.sentence, "", "| | " + " | ".join(HEADER) + " |", "|---" * (len(HEADER) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, *cells in table(found)]
-    lines += ["", f"{len(found.masters)} seeds: {_seeds(found.masters)}. Again: `seedbed compare {shlex.join(telling(found.words))}`", ""]
+    lines += ["", f"{len(found.masters)} seeds: {_seeds(found.masters)}. Again: `{in_project('compare', telling(found.words))}`", ""]
     write_atomically(found.path / "summary.md", "\n".join(lines))
 
 

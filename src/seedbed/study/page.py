@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import jinja2
 
 from seedbed import Refused
+from seedbed.command_line import in_project
 from seedbed.printed import telling
 from seedbed.proof.untrusted import printable
 from seedbed.run import record
@@ -112,14 +112,14 @@ def _plain(page: str) -> str:
 def commands(kept: Kept) -> list[tuple[str, str]]:
     """(command, what it does): how to make the study again, and one of its runs. Words are quoted for a shell."""
     words = [printable(word, 1000) for word in telling(kept.words)]
-    found = [(f"seedbed {kept.verb} {shlex.join(words)}".strip(), DRAWING if kept.level == "off" else REPEATING)]
+    found = [(in_project(kept.verb, words), DRAWING if kept.level == "off" else REPEATING)]
     if kept.sides and kept.level in OF_BITS:
         run, side = kept.sides[0]
         said = f"Trains the run of seed {run.master} again and compares every bit; any other key of the tables will do."
-        found.append((f"seedbed replay {side.key[:12]}", said))
+        found.append((in_project("replay", [side.key[:12]]), said))
         if commit := origin.commit(side):
             said = f"Does so with the code of the commit {commit[:12]}, in a folder beside your own tree."
-            found.append((f"seedbed replay --checkout {side.key[:12]}", said))
+            found.append((in_project("replay", ["--checkout", side.key[:12]]), said))
     return found
 
 

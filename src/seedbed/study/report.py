@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.command_line import changed, in_project
 from seedbed.printed import telling
 from seedbed.run import json_text
 from seedbed.run.record import BrokenOff, write_atomically
@@ -118,8 +118,8 @@ def markdown(result: Result, said: str, found: Mapping[str, Summary]) -> str:
     if result.failures:
         lines += ["", f"## {len(result.failures)} without a result", ""]
         lines += [f"- seed {master}: {error.splitlines()[-1]}" for master, error in result.failures.items()]
-    overrides = shlex.join(telling(result.study.content["overrides"]))
-    lines += ["", f"Level {result.study.content['level']}. Again: `seedbed repeat {overrides}`", ""]
+    again = in_project("repeat", changed(telling(result.study.content["overrides"])))
+    lines += ["", f"Level {result.study.content['level']}. Again: `{again}`", ""]
     return "\n".join(lines)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from seedbed import printed
-from seedbed.printed import command, lines, sentence
+from seedbed.command_line import changed, command
+from seedbed.printed import lines, sentence
 from seedbed.study.figures import text
 from seedbed.study.repeat import Result
 from seedbed.study.statistics import Summary
@@ -95,8 +96,8 @@ def _where(result: Result) -> str:
 def _next(result: Result, words: Sequence[str]) -> str:
     if result.stopped or not result.complete:
         return "the same command again: it trains what is missing, and nothing twice"
-    rest = [word for word in words if not word.startswith("study.n=")]
-    more = [*rest, f"study.n={2 * len(result.study.masters)}"]
+    more = changed(words, ("study.n=", "study.seeds="), [f"study.n={2 * len(result.study.masters)}"])
+    rest = changed(words, ("study.n=",))
     return f"{command('repeat', more)}  (twice the seeds; these are not trained again)   {command('variance', rest)}"
 
 

@@ -6,7 +6,6 @@ X. Bouthillier et al., Accounting for Variance in Machine Learning Benchmarks, M
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.command_line import changed, in_project
 from seedbed.printed import telling
 from seedbed.run import json_text
 from seedbed.run.record import write_atomically
@@ -172,7 +172,7 @@ def write(found: Split) -> None:
     lines += ["| " + " | ".join(row) + " |" for row in table(found)]
     lines += [
         "",
-        f"The other streams are those of seeds.master={found.master}. Again: `seedbed variance {shlex.join(telling(found.words))}`",
+        f"The other streams are those of seeds.master={found.master}. Again: `{in_project('variance', changed(telling(found.words)))}`",
         "",
     ]
     write_atomically(found.path / "summary.md", "\n".join(lines))

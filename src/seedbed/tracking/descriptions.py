@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import printed
+from seedbed.command_line import in_project
 from seedbed.run.plain_text import harmless, markdown
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record
 from seedbed.tracking import views
@@ -59,8 +60,8 @@ def of_run(record: Record, run_id: str) -> str:
     if record.level not in OF_BITS:
         lines += [NO_REPLAY[record.level], ""]
     elif record.status == FINISHED:
-        lines += [f"{_code(printed.command('replay', [run_id]))} trains it again and compares every bit.", ""]
-        lines += [f"Without MLflow, where its record is on the disk: {_code(printed.command('replay', [record.key[:12]]))}", ""]
+        lines += [f"{_code(in_project('replay', [run_id]))} trains it again and compares every bit.", ""]
+        lines += [f"Without MLflow, where its record is on the disk: {_code(in_project('replay', [record.key[:12]]))}", ""]
     commit = (record.provenance["git"] or {}).get("commit")
     rows = [
         *metrics, ("epochs", str(len(record.rows()))), ("level", record.level), ("key", f"`{record.key}`"),
@@ -107,7 +108,7 @@ def of_study(
 
 
 def _again(content: Mapping[str, Any]) -> str:
-    return _code(printed.command(content.get("verb", "repeat"), printed.telling(content["overrides"])))
+    return _code(in_project(content.get("verb", "repeat"), printed.telling(content["overrides"])))
 
 
 def _summary(text: str) -> tuple[list[str], list[str]]:
