@@ -39,7 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.write_text(SCRIPT)
     script.chmod(0o755)
     lines = (ROOT / "Makefile").read_text().splitlines()
-    recipes = [line for line in lines if re.fullmatch(r"\t@(PORT=\S+ )?\$\(BIN\)/seedbed \w+ \$\(ARGS\)", line)]
+    recipes = [line for line in lines if re.fullmatch(r'\t@(PORT=\S+ )?"\$\(BIN\)/seedbed" \w+ \$\(ARGS\)', line)]
     assert {line.split()[-2] for line in recipes} == set(command_line.OF_MAKE)
     rules = "".join(f"{line.split()[-2]}:\n{line}\n" for line in recipes)
     (root / "Makefile").write_text(f"SHELL := /bin/bash\n.SHELLFLAGS := -eu -o pipefail -c\nARGS ?=\nBIN := .venv/bin\n{rules}")
