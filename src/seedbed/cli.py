@@ -14,7 +14,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from seedbed import Refused, composing, printed
+from seedbed import Refused, command_line, composing, printed
 from seedbed.run import json_text, redaction
 
 VERBS = {
@@ -251,7 +251,7 @@ def _to(place: str, options: Any) -> str:
     """The command that sends the same records to another address."""
     words = [*options.key, "--uri", place]
     words += [word for name in ("experiment", "runs") if getattr(options, name) for word in (f"--{name}", getattr(options, name))]
-    return printed.command("sync", words)
+    return command_line.command("sync", words)
 
 
 def doctor(argv: list[str]) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.table import Table
 
-from seedbed import Refused, composing, notes, printed
+from seedbed import Refused, command_line, composing, notes, printed
 from seedbed.run import claims, integrity, json_text, plain_files, record, record_schema, reuse
 from seedbed.run.record import FAILED, FINISHED, Record
 
@@ -150,7 +150,7 @@ def _trained_again(folder: Path, words: Sequence[str]) -> list[str]:
         seeds = {name: value for name, value in config["seeds"].items() if type(value) is int}
         told = overrides(Side(folder, {"inputs": {"seeds": seeds}}, config, [], b"", None))
         if told is not None:
-            return [printed.command("train", [*told, *words])]
+            return [command_line.command("train", [*told, *words])]
     return ["the command that trained it, again"]
 
 
