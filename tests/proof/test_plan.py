@@ -75,3 +75,13 @@ def test_a_large_working_directory_is_not_mirrored(config: Config, tmp_path: Pat
     for number in range(4):
         (tmp_path / f"{number}").touch()
     assert "more than 3 entries" in perturbing.left_out(config())["directory"]
+
+
+def test_a_run_of_a_study_is_one_more_execution(config: Callable[..., Any]) -> None:
+    planned = plan.executions(config("data=digits"), plan.Wanted(study=True))
+    assert [(one.changes, one.way.after) for one in planned if one.changes != plan.SURROUNDINGS] == [
+        (plan.NOTHING, 0),
+        (plan.STUDY, plan.PLACE - 1),
+    ]
+    assert len(planned) == 3  # the perturbed one stays
+    plan.check(config("data=digits"), plan.Wanted(times=1, study=True))

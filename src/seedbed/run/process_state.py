@@ -34,6 +34,9 @@ TOOLS = frozenset({"__main__", "__mp_main__", "seedbed", "setuptools", "pkg_reso
 # Modules that TensorFlow makes of functions that it turns into graphs.
 GENERATED = "__autograph_generated_file"
 
+# Variables of the environment that libraries set when they are imported (scikit-learn, h5py, TensorFlow), the same each time.
+OF_LIBRARIES = frozenset({"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "HDF5_PLUGIN_PATH", "ENABLE_RUNTIME_UPTIME_TELEMETRY"})
+
 # What every process has. Each is read anew; values are compared by `repr`.
 SURROUNDINGS: dict[str, Callable[[], Any]] = {
     "the working directory": os.getcwd,
@@ -95,7 +98,7 @@ OF_PYTHON = frozenset({"__annotations__", "__warningregistry__", "__doc__", "__b
 def look() -> dict[str, str]:
     """Read all of it: what it is called, and its value or a hash of that."""
     found = {name: repr(read()) for name, read in SURROUNDINGS.items()}
-    found |= {f"the environment variable {name}": _stamp(value) for name, value in os.environ.items()}
+    found |= {f"the environment variable {name}": _stamp(value) for name, value in os.environ.items() if name not in OF_LIBRARIES}
     found |= _open_files()
     for library, settings in SETTINGS.items():
         if (module := sys.modules.get(library)) is not None:

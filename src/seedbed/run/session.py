@@ -104,7 +104,7 @@ class Session:
         if not self.many or self._imported:
             return
         self._imported = True
-        self._compare()  # with what the data function has left
+        self._compare(surroundings=False)  # with what the data function has left
         before = streams.state_hash()
         for name in targets():
             _import(name)
@@ -140,15 +140,19 @@ class Session:
             self.why["files"] = f"it read what earlier runs, or others, have written: {_listed(self.files)}"
         return self.why
 
-    def _compare(self) -> None:
-        """Note why the next run needs a fresh process, if it does."""
+    def _compare(self, surroundings: bool = True) -> None:
+        """Note why the next run needs a fresh process, if it does.
+
+        surroundings: whether the process's count, too. After the first run's data function they don't, since libraries that it imports
+        set variables of their own; what it changes each time is seen when it is called again.
+        """
         before, now = self._state or {}, self._look()
         changed = [name for name, state in now.items() if before.get(name) != state]
         changed += [name for name in before if name not in now]
-        surroundings = process_state.changed(self._process, process_state.look())
+        around = process_state.changed(self._process, process_state.look()) if surroundings else []
         patched = self._functions.changed() if self._functions is not None else []
         said = [f"what the modules hold: {_listed(changed)}"] if changed else []
-        said += [_listed(surroundings)] if surroundings else []
+        said += [_listed(around)] if around else []
         said += [f"functions of libraries: {_listed(patched)}"] if patched else []
         if said:
             self.worn = self.worn or f"the run has changed {'; '.join(said)}"
@@ -195,6 +199,10 @@ class Session:
                 self._first = first_seeds, DataSet(train=None)  # not needed any more
         elif not self._fixed:
             found = load(seeds)
+        if self._imported:
+            self._compare()
+            if self.worn:
+                raise Worn(self.worn)
         if self._fixed:
             return first
         self.why["data"] = "they depend on the seeds, or are a pipeline that is used up"

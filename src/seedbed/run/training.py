@@ -6,7 +6,6 @@ only if there is none import TensorFlow and train.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -100,8 +99,9 @@ def _run(
         undrawn = streams.state_hash()
         call = targets.target(config.data.source, "data.source")
         session.imported(streams.state_hash() != undrawn)
-    if session.many and "tensorflow" in sys.modules:  # what the level sets is no change by the run
+    if session.many:  # what the level sets, and what Keras sets when it is imported, is no change by the run
         determinism.apply(level)
+        from seedbed.run import fitting
     locked = partial(session.once, "locked", lambda: provenance.locked_modules(config.backend.name))
     session.begin(code, locked, own=(str(Path(config.runs).absolute()),))
     watch.begun()
