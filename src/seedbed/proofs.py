@@ -122,7 +122,8 @@ def _again(words: Sequence[str], options: argparse.Namespace) -> list[str]:
     """All that was said of what is compared, for another command: overrides, Hydra's flags, executions that are added."""
     pairs = [("--against", options.against), ("--against-cpu", options.against_cpu), ("--leave", options.leave)]
     added = [word for flag, values in pairs for value in values for word in (flag, value)]
-    return [*added, *(["--resume"] if options.resume else []), *changed(words)]
+    flags = [f"--{name}" for name in ("resume", "study") if getattr(options, name)]
+    return [*added, *flags, *changed(words)]
 
 
 def _audited(config: Any) -> list[Any]:
