@@ -409,7 +409,7 @@ class Following:
             self.raised = error
 
     def tell(self, record: Record) -> None:
-        self.pipe.write(f"{record.path}\n")
+        self.pipe.write(f"{json.dumps(str(record.path))}\n")
         self.pipe.flush()
 
     def end(self, timeout: float = 60) -> None:

@@ -206,11 +206,9 @@ def sync(argv: list[str]) -> int:
 
     uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
     if options.follow:
-        tracking.follow(sys.stdin, str(uri), options.experiment)
-        return 0
+        return 0 if tracking.follow(sys.stdin, str(uri), options.experiment) else 1
     if options.follow_studies:
-        tracking.follow_studies(sys.stdin, str(uri), options.experiment)
-        printed.leave(0)
+        printed.leave(0 if tracking.follow_studies(sys.stdin, str(uri), options.experiment) else 1)
     config = configs.composed(*([f"runs={composing.quoted(options.runs)}"] if options.runs else []))  # tracking.uri follows it
     runs = Path(options.runs or config.runs).expanduser()
     if options.runs and not runs.is_dir():

@@ -33,7 +33,7 @@ def following(tracking: Any, runs: str, said: Callable[[str], None]) -> Iterator
     def tell(path: Any) -> None:
         nonlocal told
         told = path
-        _tell(follower, str(path), log, said)
+        _tell(follower, json.dumps(str(path)), log, said)
 
     try:
         yield tell
@@ -42,8 +42,8 @@ def following(tracking: Any, runs: str, said: Callable[[str], None]) -> Iterator
             follower.stdin.close()
         if told is None or notes.is_complete(Record.read(told), str(tracking.uri)):
             follower.kill()  # nothing to send: nobody waits for MLflow's import
-        else:
-            _wait_for(follower, tracking, said)
+        elif _wait_for(follower, tracking, said) and not notes.error(Path(told), str(tracking.uri)):
+            said(_unsent(f"its process ended with status {follower.returncode}, see {log}"))  # what is noted stands in the table
 
 
 @contextmanager
@@ -57,10 +57,11 @@ def following_studies(tracking: Any, runs: str, said: Callable[[str], None]) -> 
         return
     follower, log = _started("--follow-studies", tracking, runs)
     assert follower.stdin is not None
-    seeds = 0
+    seeds, studies = 0, set()
 
     def tell(told: dict[str, Any]) -> None:
         nonlocal seeds
+        studies.add(Path(told.get("study") or told["report"]))
         seeds += len(told.get("masters", ()))
         _tell(follower, json.dumps(told), log, said)
 
@@ -70,7 +71,9 @@ def following_studies(tracking: Any, runs: str, said: Callable[[str], None]) -> 
         with suppress(BrokenPipeError):
             follower.stdin.close()
         if seeds:
-            _wait_for(follower, tracking, said, seeds)
+            if _wait_for(follower, tracking, said, seeds):
+                noted = dict.fromkeys(error for study in sorted(studies) if (error := notes.error(study, str(tracking.uri))))
+                said(_unsent("; ".join(noted) or f"its process ended with status {follower.returncode}, see {log}"))
         else:
             follower.kill()
 
@@ -97,10 +100,15 @@ def _tell(follower: subprocess.Popen[str], line: str, log: Path, said: Callable[
         said(f"Tracking ended early; see {log}. What is recorded is complete all the same: `seedbed sync` sends it.")
 
 
-def _wait_for(follower: subprocess.Popen[str], tracking: Any, said: Callable[[str], None], more: float = 0) -> None:
-    """Wait until everything is in MLflow, its server has failed, or `wait_seconds` (and `more`) are over."""
+def _wait_for(follower: subprocess.Popen[str], tracking: Any, said: Callable[[str], None], more: float = 0) -> bool:
+    """Wait until everything is in MLflow, its server has failed, or `wait_seconds` (and `more`) are over; whether it has failed."""
     try:
-        follower.wait(timeout=tracking.wait_seconds + more)
+        return follower.wait(timeout=tracking.wait_seconds + more) != 0
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         said(f"MLflow has not taken everything within tracking.wait_seconds={tracking.wait_seconds:g}; it goes on in the background, "
             "and `seedbed sync` sends what is missing then.")  # fmt: skip
+        return False
+
+
+def _unsent(why: str) -> str:
+    return f"MLflow has not taken everything: {why}. Nothing is lost; `seedbed sync` sends what is missing."

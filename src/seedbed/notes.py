@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -61,8 +62,14 @@ def _said(error: BaseException) -> str:
 
 def state(record: Any, uri: str) -> dict[str, Any]:
     """What has been sent of a record to `uri`: run_id, epochs, status, error."""
-    found = _all(record).get(_name(uri), {})
+    found = _all(record.path).get(_name(uri), {})
     return found if found.get("record") == record.id else {}  # not the note about a failed run that was here before
+
+
+def error(folder: Path, uri: str) -> str | None:
+    """Why something of the record or study in `folder` could not be sent to `uri`; None if nothing is noted."""
+    found: str | None = _all(folder).get(_name(uri), {}).get("error")
+    return harmless(found, 500) if found else None
 
 
 def is_complete(record: Any, uri: str) -> bool:
@@ -78,7 +85,7 @@ def places(record: Any, known: Sequence[str]) -> tuple[list[str], list[str]]:
     Args:
         known: the addresses that they name. Nothing is noted: the first.
     """
-    noted = _all(record)
+    noted = _all(record.path)
     if not noted:
         return list(known[:1]), []
     names = {_name(uri): uri for uri in known}
@@ -86,10 +93,10 @@ def places(record: Any, known: Sequence[str]) -> tuple[list[str], list[str]]:
     return [names[name] for name in noted if name in names], [harmless(name.partition("#")[0]) for name in strange]
 
 
-def _all(record: Any) -> dict[str, dict[str, Any]]:
+def _all(folder: Path) -> dict[str, dict[str, Any]]:
     """What the note says, by the store's name; of a note of another shape, what is of the right one."""
     try:
-        found = json.loads(plain_files.read(record.path / "tracking.json", LARGEST, optional=True) or b"{}")
+        found = json.loads(plain_files.read(folder / "tracking.json", LARGEST, optional=True) or b"{}")
     except (Refused, OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
@@ -105,6 +112,6 @@ def _name(uri: str) -> str:
 
 
 def note(record: Any, uri: str, **values: Any) -> None:
-    states = _all(record)
+    states = _all(record.path)
     states[_name(uri)] = {"record": record.id, **state(record, uri), **values}
     write_atomically(record.path / "tracking.json", json.dumps(states, indent=1))

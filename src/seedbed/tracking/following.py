@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import select
 import time
 from contextlib import suppress
@@ -14,19 +15,23 @@ from seedbed.tracking.runs import push
 from seedbed.tracking.store import warm
 
 
-def follow(lines: IO[str], uri: str, experiment: str, every: float = 1.0) -> None:
-    """Read a record's path from `lines`, then send the record as it grows until it is over or its trainer is gone."""
+def follow(lines: IO[str], uri: str, experiment: str, every: float = 1.0) -> bool:
+    """Read a record's path, as JSON, from `lines`, then send the record as it grows until it is over or its trainer is gone.
+
+    Returns whether all of it was sent; why not is noted beside the record.
+    """
     with suppress(Exception):  # `push` meets it again, and notes it
         warm(uri, experiment)
-    path = lines.readline().strip()
-    if not path:
-        return
+    line = lines.readline().strip()
+    if not line:
+        return True
+    path = json.loads(line)  # a path may hold a newline
     failures, trainer = 0, True
     while True:
         try:
             record = Record.read(Path(path))
         except Refused:  # removed, or being trained anew: who does that follows it
-            return
+            return True
         try:
             push(record, uri, experiment, gone=not trainer)
             failures = 0
@@ -36,7 +41,7 @@ def follow(lines: IO[str], uri: str, experiment: str, every: float = 1.0) -> Non
                 notes.note(record, uri, error=notes.reason(error, uri))
         over = record.status != RUNNING or not trainer
         if over and (failures == 0 or failures > 1):
-            return
+            return failures == 0
         # the trainer holds the other end of `lines`: it can be read when the trainer ends, however it does
         if trainer and select.select([lines], [], [], 0.2 if over else min(every * 2 ** min(failures, 5), 30))[0]:
             trainer = bool(lines.readline())

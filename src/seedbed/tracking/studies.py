@@ -23,8 +23,10 @@ from seedbed.tracking.store import warm
 SHOWN_AFTER = 2.0  # seconds; a run that is over sooner is sent once, when it is
 
 
-def follow_studies(lines: IO[str], uri: str, experiment: str, every: float = 0.3) -> None:
-    """Send studies as they grow. A line is a JSON object, and the end of the lines is the end of the command.
+def follow_studies(lines: IO[str], uri: str, experiment: str, every: float = 0.3) -> bool:
+    """Send studies as they grow; return whether all of them were sent.
+
+    A line is a JSON object, and the end of the lines is the end of the command.
 
     When a study begins: {"study": folder, "call": …, "models": bool, "masters": […], "fetch": bool, "side": what it is called
     where several are compared, or ""}. When its report is written: {"report": folder}.
@@ -51,7 +53,8 @@ def follow_studies(lines: IO[str], uri: str, experiment: str, every: float = 0.3
             sender.hear(json.loads(line))
         sender.send(over)
         if over and sender.failures > 1:
-            return
+            return False
+    return True
 
 
 class _Sender:
