@@ -597,3 +597,15 @@ def test_code_is_read_and_not_imported(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from seedbed.proof import audit; audit.examine([Path(sys.argv[1])], print); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.py")], capture_output=True, text=True, check=True)
     assert not {"tensorflow", "keras", "sklearn", "numpy"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("os.path.getmtime", True), ("lambda p: os.path.getctime(p)", True), ("lambda p: p.stat().st_mtime", True),
+        ("lambda p: (p.stat().st_mtime_ns, p.name)", True), ("lambda p: p.stat().st_size", False), ("lambda p: p.name", False),
+    ],
+)  # fmt: skip
+def test_an_order_by_a_files_times(key: str, found: bool, tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text(f"import os\n\n\ndef data(paths):\n    return sorted(paths, key={key})\n")
+    assert ("SB202" in {one.code for one in audit.examine([tmp_path / "code.py"], print)}) is found

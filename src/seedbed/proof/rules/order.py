@@ -19,6 +19,9 @@ SORTED_SYSTEMS = ("fsspec", "gcsfs", "s3fs", "adlfs")
 SORTED_NAMES = {"fs", "filesystem", "file_system", "bucket", "store"}
 AS_COMPLETED = {"concurrent.futures.as_completed", "asyncio.as_completed", "dask.distributed.as_completed", "distributed.as_completed"}
 BY_ADDRESS = {"builtins.id": "where an object lies in memory", "builtins.hash": "a hash that each process salts"}
+# When a file was changed, read or made is another time in each copy and checkout, and its inode another number.
+TIMES = {"os.path.getmtime", "os.path.getatime", "os.path.getctime"}
+ST_TIMES = {f"st_{name}{unit}" for name in ("mtime", "atime", "ctime", "birthtime") for unit in ("", "_ns")} | {"st_ino"}
 # NumPy leaves in them what the memory held before.
 NOT_FILLED = {"numpy.empty", "numpy.empty_like"}
 
@@ -112,6 +115,10 @@ def _sort_key(source: Source, call: ast.Call, name: str) -> Iterator[tuple[str, 
         named = one.func if isinstance(one, ast.Call) else one
         if (found := source.resolve(named)) in BY_ADDRESS and (one is key or isinstance(one, ast.Call)):
             yield "SB203", one, f"sorted by `{found.removeprefix('builtins.')}`, {BY_ADDRESS[found]}"
+        elif found in TIMES and (one is key or isinstance(one, ast.Call)):
+            yield "SB202", one, f"sorted by `{found}`, which is another time in each copy"
+        elif isinstance(one, ast.Attribute) and one.attr in ST_TIMES:
+            yield "SB202", one, f"sorted by `{one.attr}`, which is another one in each copy"
 
 
 def _read_first(source: Source, call: ast.Call) -> bool:
