@@ -146,7 +146,13 @@ def replay(argv: list[str]) -> int:
     parser.add_argument("--checkout", action="store_true", help="in a temporary worktree: the recorded commit, diff and lock")
     parser.add_argument("--anyway", action="store_true", help="also where other things go in than were recorded; it is no replay then")
     parser.add_argument("--trust-diff", action="store_true", help="with --checkout: the diff of a record from elsewhere may run here")
-    parser.add_argument("--trust-config", action="store_true", help="what the config names may be called though it is not this project's")
+    parser.add_argument("--trust-commit", action="store_true", help="with --checkout: a commit that is on no branch of yours may run here")
+    parser.add_argument(
+        "--trust-config", action="store_true", help="the config of a record from elsewhere may name anything: it can run any command"
+    )
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="PATH", help="a file, folder or address that a record from elsewhere may read"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args(argv)
     from seedbed.proof import finding, show_replay
@@ -158,8 +164,10 @@ def replay(argv: list[str]) -> int:
     config = configs.composed()
     mine = Path(config.runs).expanduser().absolute()
     runs = (options.runs.expanduser() if options.runs else mine).absolute()
-    asked = replaying.Options(options.anyway, options.checkout, options.trust_diff, options.trust_config)
-    with printed.json_alone(options.json), workspace(runs) as folder:
+    asked = replaying.Options(
+        options.anyway, options.checkout, options.trust_diff, options.trust_config, options.trust_commit, tuple(options.data)
+    )
+    with printed.json_alone(options.json), workspace(mine) as folder:  # never in a folder from elsewhere
         source = None
         if finding.is_mlflow_id(options.run, runs):
             from seedbed.tracking import fetching
@@ -172,8 +180,7 @@ def replay(argv: list[str]) -> int:
         record = claims.checked(path)
         if source is None and (damage := record.damage(whole=True)):  # of files that a replay needs nothing of
             printed.say(f"This record is damaged ({integrity.listed(damage)}); what went in is whole. Next: seedbed fsck {path}")
-        own = source is None and path.resolve().is_relative_to(mine.resolve()) and "fetched" not in record.content
-        found = replaying.replay(record, folder, own, asked, printed.say)
+        found = replaying.replay(record, folder, asked, printed.say)
     if options.json:
         print(json_text.dumps(show_replay.as_json(found, options.run, source)), flush=True)
     else:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from conftest import OUTSIDE, ROOT, Done
 from end_to_end.test_tracking_server import Server
 
 from seedbed import Refused, proofs
-from seedbed.proof import finding, naming, retrain, untrusted
+from seedbed.proof import conf_targets, config_policy, data_locations, finding, naming, retrain, untrusted
 from seedbed.run import claims, training
 from seedbed.run.record import Record, key_of
 
@@ -179,6 +179,7 @@ def test_checkout_brings_back_the_diff_too(project: Project, tmp_path: Path, mon
         monkeypatch.setenv("SEEDBED_ROOT", str(mine.folder))
         sent = tmp_path / "sent" / made["key"]
         shutil.copytree(made["record"], sent)
+        Record.read(sent).update(origin=None)
         with pytest.raises(Refused, match=r"3 files.*--trust-diff"):  # from elsewhere, it is somebody's code
             here(sent, "--checkout")
         text = diff.read_text()
@@ -505,7 +506,6 @@ YAML = {
         f"{new}: &{new} [{', '.join(['*' + old] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)),
     "very deep lists": lambda marker: "data: " + "[" * 5000 + "]" * 5000,
     "very many values": lambda marker: "data: [" + "1, " * 100_000 + "1]",
-    "a date": lambda marker: "name: 2020-01-01\n",
     "a set": lambda marker: "name: !!set {a, b}\n",
     "a list": lambda marker: "- name\n",
     "not even YAML": lambda marker: "\x00\x01",
@@ -549,20 +549,23 @@ def test_control_characters_don_t_reach_the_terminal(record: Record, capfd: Any)
         lambda config: config["data"]["source"].update(path="/x\x1b[2J"),
         environment=lambda part: part["packages"].update({"a\x1b[0m": "1"}),
     )
-    assert here(path) == 2
-    with pytest.raises(Refused) as refused:
-        here(forged(Record.read(path), lambda config: config["model"].update(hidden="${x\x1b[2J}")))
-    assert "\x1b" not in str(refused.value) + capfd.readouterr().out
+    for change in (lambda config: None, lambda config: config["model"].update(hidden="${x\x1b[2J}")):
+        with pytest.raises(Refused) as refused:
+            here(forged(Record.read(path), change))
+        assert "\x1b" not in str(refused.value) + capfd.readouterr().out
+    assert here(forged(Record.read(path), lambda config: config["data"]["source"].pop("path") and config["model"].update(hidden=[10]))) == 2
+    assert "\x1b" not in capfd.readouterr().out
 
 
-def test_a_module_that_the_record_doesn_t_list(record: Record, plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is on PYTHONPATH here, and says that it was not part of the run."""
+def test_a_module_that_conf_doesn_t_name(record: Record, plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is on PYTHONPATH here, and the record says that it was part of the run."""
     monkeypatch.setenv("PYTHONPATH", str(plugin("other", "import os\ndef net(spec): os._exit(3)\nalias = os.system\n")))
-    with pytest.raises(Refused, match="not among the modules"):
-        here(forged(record, lambda config: config.update(model={"_target_": "other.net"})))
-    listed = forged(record, lambda config: config.update(model={"_target_": "other.alias"}), code=lambda code: code.update(other="0" * 64))
-    with pytest.raises(Refused, match=r"other\.alias: is no function or class that this repository defines"):
-        here(listed)
+    for name in ("other.net", "other.alias"):
+        listed = forged(
+            record, lambda config, name=name: config.update(model={"_target_": name}), code=lambda code: code.update(other="0" * 64)
+        )
+        with pytest.raises(Refused, match=f"{name}: is named by no file of conf/"):
+            here(listed)
 
 
 # --- what is accepted ---------------------------------------------------------------------------------------------
@@ -583,30 +586,42 @@ def test_a_module_that_the_record_doesn_t_list(record: Record, plugin: Any, monk
          "training.metrics=[{_target_: keras.metrics.RootMeanSquaredError}]", "training.loss={_target_: tensorflow.keras.losses.Huber}"],
     ],
 )  # fmt: skip
-def test_what_this_project_s_own_configs_say_is_accepted(config: Any, tmp_path: Path, words: list[str]) -> None:
+def test_what_this_project_s_own_configs_say_is_accepted(
+    config: Any, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from omegaconf import OmegaConf
 
     from seedbed.run import config as configs
 
-    composed = config(*words)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "pictures").mkdir(parents=True)
+    (tmp_path / "data" / "a.csv").write_text("x,y\n")
+    composed = config(*(word.replace("/data/", f"{tmp_path}/data/") for word in words))
     plain = training.shown(configs.without_environment(composed))
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(plain) + OmegaConf.to_yaml({"seeds": {"master": 1}}))
     found = untrusted.config_of(tmp_path)
     assert {name: value for name, value in found.items() if name != "seeds"} == plain
-    untrusted.refuse(found, training.code_of(composed), [ROOT / "src"], ROOT / "conf")
+    judged(found, data=[str(tmp_path / "data")])
+    if any("/data/" in word for word in words):
+        with pytest.raises(Refused, match="--data PATH"):
+            judged(found)
+
+
+def judged(found: dict[str, Any], conf: Path = ROOT / "conf", data: Sequence[str] = ()) -> None:
+    config_policy.refuse(found, conf_targets.read(conf, [ROOT / "src"]), data_locations.of(ROOT, data))
 
 
 def test_a_variable_that_this_project_s_conf_reads_there_is_accepted(config: Any, tmp_path: Path) -> None:
     plain = {**training.shown(_plain(config())), "model": {"_target_": "example.models.mlp", "activation": "${oc.env:ACTIVATION}"}}
-    listed = {"example.models": "", "example.data": ""}
     with pytest.raises(Refused, match=r"model\.activation=\$\{oc\.env:ACTIVATION\}"):
-        untrusted.refuse(plain, listed, [ROOT / "src"], ROOT / "conf")
+        judged(plain)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     (tmp_path / "conf" / "model" / "mine.yaml").write_text("_target_: example.models.mlp\nactivation: ${oc.env:ACTIVATION,'relu'}\n")
-    untrusted.refuse(plain, listed, [ROOT / "src"], tmp_path / "conf")
+    judged(plain, tmp_path / "conf")
+    assert config_policy.variables(plain) == ["ACTIVATION"]
     plain["model"]["activation"] = "${oc.env:HOME}"
     with pytest.raises(Refused, match="HOME"):
-        untrusted.refuse(plain, listed, [ROOT / "src"], tmp_path / "conf")
+        judged(plain, tmp_path / "conf")
 
 
 def _plain(config: Any) -> dict[str, Any]:
@@ -618,7 +633,7 @@ def _plain(config: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "module"),
     [
-        ("mine.net", "mine"), ("mine.Net", "mine"), ("mine.Net.small", "mine"), ("mine.again", "mine"), ("pack.net", "pack.inner"),
+        ("mine.net", "mine"), ("mine.Net", "mine"), ("mine.Net.small", None), ("mine.Net.made", "mine"), ("mine.again", "mine"), ("pack.net", "pack.inner"),
         ("pack.renamed", "pack.inner"), ("pack.starred", "pack.more"), ("mine.Net.missing", None), ("mine.alias", None), ("mine.os.system", None),
         ("mine.system", None), ("mine.Net.small.__globals__", None), ("mine.covered", None), ("mine.nothing", None), ("mine", None),
         ("pack.circle", None), ("broken.net", None),
@@ -626,7 +641,7 @@ def _plain(config: Any) -> dict[str, Any]:
 )  # fmt: skip
 def test_where_a_name_is_defined(tmp_path: Path, name: str, module: str | None) -> None:
     (tmp_path / "mine.py").write_text(
-        "import os\nfrom os import system\n\ndef net(): covered = 1\nclass Net:\n    def small(self): pass\n"
+        "import os\nfrom os import system\n\ndef net(): covered = 1\nclass Net:\n    def small(self): pass\n    @classmethod\n    def made(cls): pass\n"
         "alias = os.system\nagain = 1\ndef again(): pass\ndef covered(): pass\ncovered = system\n"
     )
     (tmp_path / "pack").mkdir()

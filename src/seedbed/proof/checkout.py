@@ -62,20 +62,34 @@ def _python_path() -> list[Path]:
     return [Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
 
 
+@dataclass(frozen=True)
+class Trust:
+    """Which code of a record may run: its diff; and its commit, should that be on no branch of the user's."""
+
+    diff: bool
+    commit: bool
+
+
 @contextmanager
-def worktree(record: Record, folder: Path, trusted: bool, said: Callable[[str], None]) -> Iterator[Place]:
+def worktree(record: Record, folder: Path, trust: Trust, said: Callable[[str], None]) -> Iterator[Place]:
     """The recorded commit with the recorded diff, in `folder`; taken away again whatever happens.
 
-    trusted: whether the diff, which is code from wherever the record is from, may be applied. Raises Refused if it may not, if it
-    doesn't apply, or if this repository doesn't have the commit.
+    Raises:
+        Refused: this repository doesn't have the commit, the commit or the diff is not trusted, or the diff doesn't apply.
     """
     root, tree, commit = project_root(), folder / "tree", _commit(record)
+    if not trust.commit and not _is_mine(root, commit):
+        raise Refused(
+            f"The recorded commit {commit} is on no branch of yours: it was fetched from elsewhere, and its code would run here. "
+            f"Read it (git log -p HEAD..{commit[:12]}). If it may run here: merge it, or make it a branch "
+            f"(git branch NAME {commit[:12]}), or say --trust-commit."
+        )
     prefix = _git(root, "rev-parse", "--show-prefix").strip()  # the project may be a folder of a larger repository
     try:
         _git(root, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(tree), commit)
         place = tree / prefix
         if (record.path / "code.diff").exists():
-            _apply(record, tree, prefix, trusted, said)
+            _apply(record, tree, prefix, trust.diff, said)
         source = place / "src"
         yield Place(place, tuple(dict.fromkeys([source, *_python_path()])), commit)
     finally:
@@ -95,6 +109,13 @@ def _commit(record: Record) -> str:
             f"This repository doesn't have the recorded commit {commit}. Next: git fetch (in a shallow clone: git fetch --unshallow)."
         )
     return commit
+
+
+def _is_mine(root: Path, commit: str) -> bool:
+    """Whether a commit is on a branch of the user's, or under what is checked out; what was merely fetched is not."""
+    if _succeeds(root, "merge-base", "--is-ancestor", commit, "HEAD"):
+        return True
+    return bool(_git(root, "for-each-ref", f"--contains={commit}", "--count=1", "refs/heads").strip())
 
 
 def _apply(record: Record, tree: Path, prefix: str, trusted: bool, said: Callable[[str], None]) -> None:

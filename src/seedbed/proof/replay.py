@@ -1,8 +1,9 @@
 """A record's inputs taken back, trained again, and the digests compared.
 
-    the record says what went in (claims.checked) → nothing in it is strange to this repository (untrusted.refuse)
-    → the same is here, as far as that can be said beforehand (promise) → `seedbed train` in a process of its own, here or in a
-    worktree of the recorded commit → once the data are loaded: is the key the recorded one? → the digests, one by one
+    the record says what went in (claims.checked) → one from elsewhere asks for nothing that conf/ doesn't name
+    (config_policy.refuse) → the same is here, as far as that can be said beforehand (promise) → `seedbed train` in a
+    process of its own, here or in a worktree of the recorded commit → once the data are loaded: is the key the recorded
+    one? → the digests, one by one
 
 One way for both places: an older commit knows no `replay`, but it knows `train` and a config file.
 """
@@ -16,21 +17,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seedbed.proof import checkout, here, promise, retrain, untrusted
-from seedbed.proof.checkout import Place
+from seedbed import project_root
+from seedbed.proof import checkout, conf_targets, config_policy, data_locations, here, promise, retrain, untrusted
 from seedbed.proof.promise import Comparison, Row
+from seedbed.run import origin
 from seedbed.run.record import FINISHED, Record
 
 
 @dataclass(frozen=True)
 class Options:
-    """anyway: also where the promise can't hold. checkout: at the recorded commit. trust_diff, trust_config: what the record brings
-    along may be run, or may name anything."""
+    """What the user asks for and accepts.
+
+    Attributes:
+        anyway: train also where the promise can't hold.
+        checkout: at the recorded commit.
+        trust_diff: the diff of a record from elsewhere may run.
+        trust_config: the config of a record from elsewhere may name anything.
+        trust_commit: a commit that is on no branch of the user's may run.
+        data: files, folders and addresses that a record from elsewhere may name.
+    """
 
     anyway: bool = False
     checkout: bool = False
     trust_diff: bool = False
     trust_config: bool = False
+    trust_commit: bool = False
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,20 +72,30 @@ class Replay:
         return bool(self.digests) and all(row.same for row in self.digests)
 
 
-def replay(record: Record, folder: Path, own: bool, options: Options, said: Callable[[str], None]) -> Replay:
+def replay(record: Record, folder: Path, options: Options, said: Callable[[str], None]) -> Replay:
     """Train a record again and compare.
 
-    record: as `claims.checked` returns it. folder: for what is made meanwhile; see `workspace`. own: whether the record is one
-    of this project's, trained here.  said: gets a line for people.
-    Raises Refused where the record asks for something that this repository doesn't have, and for whatever the run refuses.
+    Args:
+        record: as `claims.checked` returns it.
+        folder: for what is made meanwhile; see `workspace`.
+        options: what the user asks for and accepts.
+        said: gets a line for people.
+    Raises:
+        Refused: the record asks for something that this repository doesn't have or that isn't trusted, or the
+            run refuses.
     """
     plain = untrusted.config_of(record.path)
+    foreign = origin.doubt(record.content, record.path)
+    if foreign is not None:
+        said(f"A record from elsewhere ({foreign}): only what conf/ names may run, in a clean environment.")
     with ExitStack() as stack:
         place = checkout.here()
         if options.checkout:
-            place = stack.enter_context(checkout.worktree(record, folder, own or options.trust_diff, said))
-        if not options.trust_config:
-            untrusted.refuse(plain, record.inputs["code"], place.modules, place.root / "conf")
+            trust = checkout.Trust(foreign is None or options.trust_diff, foreign is None or options.trust_commit)
+            place = stack.enter_context(checkout.worktree(record, folder, trust, said))
+        if foreign is not None and not options.trust_config:
+            declared = conf_targets.read(place.root / "conf", place.modules)
+            config_policy.refuse(plain, declared, data_locations.of(project_root(), options.data))
         if options.checkout:
             place = checkout.interpreter(place, record, said)
         stated = retrain.stated(plain)
@@ -82,11 +104,13 @@ def replay(record: Record, folder: Path, own: bool, options: Options, said: Call
             return Replay(record, before.rows, before.reasons, commit=place.commit)
         seconds = (record.timing or {}).get("seconds")
         said(f"Training it again{f' (it took {seconds:.0f} s)' if isinstance(seconds, float) else ''} …")
-        return _trained(record, stated, place, folder, options, plain)
+        job = retrain.Job(stated, place, folder, foreign is not None, options.trust_config)
+        return _trained(record, job, options, plain)
 
 
-def _trained(record: Record, stated: dict[str, Any], place: Place, folder: Path, options: Options, plain: Mapping[str, Any]) -> Replay:
+def _trained(record: Record, job: retrain.Job, options: Options, plain: Mapping[str, Any]) -> Replay:
     """Train, stopping once it is seen that other things go in than the recorded ones, and compare what came out."""
+    place = job.place
 
     def compared(found: Record) -> Comparison:
         inputs = promise.compared(record.inputs, found.inputs)
@@ -96,7 +120,7 @@ def _trained(record: Record, stated: dict[str, Any], place: Place, folder: Path,
         return not options.anyway and begun.key != record.key and bool(compared(begun).reasons)
 
     began = time.monotonic()
-    found, whole = retrain.trained(stated, place, folder, is_in_vain)
+    found, whole = retrain.trained(job, is_in_vain)
     after, seconds = compared(found), time.monotonic() - began
     if not whole:
         return Replay(record, after.rows, after.reasons, commit=place.commit)
