@@ -39,9 +39,9 @@ variance: setup-train  ## which source of randomness makes results differ? make 
 report: setup-train  ## a study as one HTML file, to open, print or send: make report ARGS="STUDY" (its name or the beginning)
 	@"$(BIN)/seedbed" report $(ARGS)
 
-ifneq ($(wildcard src/example/tutorial),)
+ifneq ($(wildcard tutorial),)
 tutorial: setup-train  ## the tutorial of 2017, nine years later, on one page: make tutorial ARGS="theano_2017"
-	@"$(BIN)/python" -m example.tutorial $(ARGS)
+	@"$(BIN)/python" tutorial $(ARGS)
 endif
 
 verify: setup-train  ## does the result hold? trained again under perturbation, bit by bit: make verify ARGS="experiment=digits_cnn"

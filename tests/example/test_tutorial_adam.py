@@ -89,11 +89,13 @@ def test_a_config_and_a_saved_model(tmp_path: Any) -> None:
 
 
 ON_A_BACKEND = """
-import json
+import json, sys
 from functools import partial
 import keras, numpy as np
 from example.data import sequence
-from example.tutorial import tables
+import seedbed
+sys.path.append(str(seedbed.project_root() / "tutorial"))
+import tables
 from example.tutorial.adam import Adam2017
 from example.tutorial.initializers import Mrg31k3pGlorotUniform, PhiloxGlorotUniform
 from example.tutorial.networks import original

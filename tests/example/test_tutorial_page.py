@@ -11,18 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import asking
+import page
+import parts
 import pytest
+from asking import Broken, Study
 from conftest import OUTSIDE, ROOT
-
-from example.tutorial import asking, parts
-from example.tutorial.asking import Broken, Study
-from example.tutorial.parts import Claim, Part
-
-page: Any = importlib.import_module("example.tutorial.__main__")
+from parts import Claim, Part
 
 
 def tutorial(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "example.tutorial", *words], env=OUTSIDE, cwd=cwd, capture_output=True, text=True)
+    return subprocess.run([sys.executable, str(ROOT / "tutorial"), *words], env=OUTSIDE, cwd=cwd, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         monkeypatch.setattr(page, "PARTS", {name: part(name) for name in page.PARTS})
         return begun
 
-    monkeypatch.setattr("example.tutorial.picture.PANELS", (importlib.import_module("example.tutorial.picture").PANELS[0],))
+    monkeypatch.setattr("picture.PANELS", (importlib.import_module("picture").PANELS[0],))
     return make
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import asking
 import numpy as np
 import pytest
+import tables
+from asking import Study
 from conftest import OUTSIDE, ROOT
 
-from example.tutorial import asking, mrg31k3p, tables
-from example.tutorial.asking import Study
+from example.tutorial import mrg31k3p
 from example.tutorial.seeds_2017 import kernel_seeds
 from seedbed.run import digest
 
@@ -80,7 +82,7 @@ def test_the_tensorflow_table_in_a_fresh_process_and_on_the_page(seedbed: Callab
     assert apart[1] < 0.03
     assert np.delete(apart, 1).max() < 0.01
     assert apart.min() > 1e-4, "digit for digit would be a wonder"
-    words = [sys.executable, "-m", "example.tutorial", "tensorflow_2017", f"runs={tmp_path / 'runs'}"]
+    words = [sys.executable, str(ROOT / "tutorial"), "tensorflow_2017", f"runs={tmp_path / 'runs'}"]
     page = subprocess.run(words, env=OUTSIDE, cwd=tmp_path, capture_output=True, text=True)
     assert (page.returncode, page.stderr) == (0, ""), page.stdout
     assert "10 of 10 within relative 1e-5 plus absolute 1e-9 of the value without races" in page.stdout

@@ -22,6 +22,7 @@ PARTS = {
     "training.loss": LOSS, "training.metrics": METRICS, "training.callbacks": CALLBACKS,
 }  # fmt: skip
 SINGLE = (DATA, MODEL, OPTIMIZER)
+GROUPS = ("data", "model", "optimizer")
 
 # Hydra's own functions that return what `path` names, not called.
 REFERENCES = ("hydra.utils.get_method", "hydra.utils.get_class")
@@ -88,6 +89,8 @@ def read(conf: Path, modules: Sequence[Path]) -> Declared:
 def _placed(content: Any, file: Path, conf: Path) -> dict[str, Any]:
     """What a file holds, inside of the package that Hydra puts it in."""
     group = list(file.parent.relative_to(conf).parts)
+    if group and group[0] in GROUPS:  # `override /model: tutorial/recipe` is put into `model`
+        group = group[:1]
     header = PACKAGE.match(yaml_files.read(file))
     named = "_group_" if header is None else header[1]
     parts = [word for part in named.split(".") for word in (group if part == "_group_" else [part])]

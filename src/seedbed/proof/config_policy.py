@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -201,12 +202,18 @@ def _arguments(node: Node, declared: Declared) -> Iterator[str]:
 
 def _parameters(name: str, keras: bool, declared: Declared) -> Mapping[str, Any]:
     """What a target takes by name, with the annotations; of installed packages only what `conf/` gives them is accepted."""
-    modules = _keras_folder() if keras else declared.modules
-    found = naming.definition(name, modules)
-    if found is None:
-        return {}
-    takes = dict(naming.parameters(found, modules).annotations)
+    return _of_keras(name) if keras else _taken(name, declared.modules)
+
+
+@cache
+def _of_keras(name: str) -> Mapping[str, Any]:
+    takes = _taken(name, _keras_folder())
     return {**takes, **dict.fromkeys(keras_allowlist.OF_EACH_LAYER)} if name.startswith("keras.layers.") else takes
+
+
+def _taken(name: str, modules: Sequence[Path]) -> Mapping[str, Any]:
+    found = naming.definition(name, modules)
+    return {} if found is None else naming.parameters(found, modules).annotations
 
 
 def _keras_folder() -> list[Path]:

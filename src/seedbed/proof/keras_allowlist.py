@@ -147,9 +147,14 @@ WORDS_NOT_FILES = MappingProxyType({
 OF_EACH_LAYER = ("batch_shape", "batch_size", "input_dim", "input_shape")
 
 
+# Where TensorFlow has another class by the name.
+ANOTHER_IN_TENSORFLOW = ("tensorflow.keras.layers.AlphaDropout",)
+
+
 def canonical(name: str) -> str:
     """The name of a Keras class without `tensorflow.`, under which TensorFlow has the very same object."""
-    return name.removeprefix("tensorflow.") if name.startswith("tensorflow.keras.") else name
+    same = name.startswith("tensorflow.keras.") and name not in ANOTHER_IN_TENSORFLOW
+    return name.removeprefix("tensorflow.") if same else name
 
 
 def group_of(name: str) -> Group | None:

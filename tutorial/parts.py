@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from example.tutorial import asking
+import asking
+
+import example.tutorial
 from seedbed.command_line import in_project as command
 from seedbed.study.figures import text
 from seedbed.study.show import between
 
-PROGRAM = Path(__file__).with_name("program.py")
+PROGRAM = Path(example.tutorial.__file__).with_name("program.py")
 # What part 2 seeds Python's `random` with, which the recipe leaves out.
 MEND = 3
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import asking
 import numpy as np
+from parts import Claim, Part
 
-from example.tutorial import asking, mrg31k3p
+from example.tutorial import mrg31k3p
 from example.tutorial.glorot import limit_of
-from example.tutorial.parts import Claim, Part
 from example.tutorial.seeds_2017 import kernel_seeds
 from seedbed.command_line import in_project as command
 from seedbed.run import digest
@@ -27,7 +28,7 @@ RACED, RACED_ROW_2 = 0.01, 0.03
 
 def published() -> dict[str, list[float]]:
     """The columns of published.csv, which says where they are from: `theano`, `tensorflow`, `race_free`, ten values each."""
-    lines = (Path(__file__).with_name("published.csv")).read_text(encoding="utf-8").splitlines()
+    lines = Path(mrg31k3p.__file__).with_name("published.csv").read_text(encoding="utf-8").splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "row"}
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import parts
+import tables
+from asking import Broken
 from filelock import FileLock, Timeout
+from parts import Part
 from rich.console import Console
 from rich.text import Text
 
-from example.tutorial import parts, tables
-from example.tutorial.asking import Broken
-from example.tutorial.parts import Part
-from seedbed import Refused, project_root, quiet
+from seedbed import Refused, project_root
 from seedbed.command_line import command
 from seedbed.printed import lines, say
 from seedbed.run import record
@@ -31,7 +31,7 @@ PARTS = {
     "tensorflow_2017": tables.tensorflow_2017,
 }
 USAGE = f"""\
-usage: make tutorial ARGS="[PART …] [runs=DIR]"      (without make: .venv/bin/python -m example.tutorial)
+usage: make tutorial ARGS="[PART …] [runs=DIR]"      (without make: .venv/bin/python tutorial)
 
 The tutorial of 2017 on today's software, or some parts of it: {", ".join(PARTS)}.
 Exit status: 0 all that the page says holds, 1 something doesn't, or a training failed, 2 could not be asked."""
@@ -43,7 +43,7 @@ WIDTH = 112
 
 
 def main(words: list[str]) -> int:
-    """The exit status of `python -m example.tutorial WORDS`."""
+    """The exit status of `python tutorial WORDS`."""
     try:
         return _asked(words)
     except (Refused, Broken) as error:
@@ -85,7 +85,7 @@ def _page(chosen: list[str], runs: Path) -> int:
         for name in chosen:
             part = done[name] = coming[name].result()
             _show(console, list(PARTS).index(name) + 1, part)
-    from example.tutorial import picture
+    import picture
 
     path = runs / "tutorial.png"
     picture.draw({name: part.drawn for name, part in done.items()}, path)
@@ -140,8 +140,3 @@ def _alone(runs: Path) -> FileLock:
     except OSError as error:
         raise Refused(record.not_kept(error)) from None
     return lock
-
-
-if __name__ == "__main__":
-    quiet.install()
-    sys.exit(main(sys.argv[1:]))
