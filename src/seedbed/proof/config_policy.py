@@ -213,7 +213,7 @@ def _of_keras(name: str) -> Mapping[str, Any]:
 
 def _taken(name: str, modules: Sequence[Path]) -> Mapping[str, Any]:
     found = naming.definition(name, modules)
-    return {} if found is None else naming.parameters(found, modules).annotations
+    return {} if found is None else naming.parameters(found, [*modules, *_keras_folder()]).annotations
 
 
 def _keras_folder() -> list[Path]:
