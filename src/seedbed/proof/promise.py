@@ -26,8 +26,9 @@ ENVIRONMENT = {
     "cpu": ("CPU", "train on the recorded kind of machine"),
     "gpu": ("GPU", "train on the recorded kind of machine"),
     "variables": ("variables", "set or unset them as recorded"),
+    "read": ("variables that the code reads", "set or unset them as recorded"),
 }
-COUNTED = {"packages": "versions", "variables": "values"}  # shown as a number; what differs is in the reasons
+COUNTED = {"packages": "versions", "variables": "values", "read": "values"}  # shown as a number; what differs is in the reasons
 
 
 @dataclass(frozen=True)

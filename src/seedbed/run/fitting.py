@@ -39,6 +39,7 @@ from seedbed.run import (
     record,
     recorder,
     strategy,
+    variables,
 )
 from seedbed.run import data as data_sets
 from seedbed.run import seeds as streams
@@ -109,7 +110,7 @@ def _train(
         state = _resumable(found, reached, batch, data, said)
         if state is None:
             found.keep_epochs(0)
-            found.update(digests={"initial_weights": digest.arrays(digest.weights(model))})
+            found.update(digests={"initial_weights": digest.arrays(digest.weights(model))}, read=variables.late(found.inputs))
         else:
             found.keep_epochs(state.epochs)
             found.resumed_at = state.epochs
@@ -165,7 +166,7 @@ def _train(
     portable.check_operations(level)  # also what callbacks, pipelines and evaluation did meanwhile
     digests["predictions"] = digest.arrays(data_sets.flat(predictions))
     times = {"fit_seconds": fitted - begun, "after_fit_seconds": time.perf_counter() - fitted}
-    found.finish(metrics, digests, timing=times, epochs=len(found.history()))
+    found.finish(metrics, digests, timing=times, epochs=len(found.history()), read=variables.late(found.inputs))
     return None
 
 

@@ -259,6 +259,30 @@ def _modules(dotted: str) -> Iterable[tuple[str, Path]]:
         search = list(spec.submodule_search_locations)
 
 
+def modules(dotted: str) -> list[tuple[str, Path]]:
+    """Return the modules on the way to a dotted name, with their files, that neither Python nor the lock brings; not imported."""
+    return list(_modules(dotted))
+
+
+def is_first_party(path: Path) -> bool:
+    """Whether a file is the user's or this project's, and not of an installed package or of Python."""
+    return _is_first_party(path)
+
+
+def is_outside_the_lock(module: str, path: Path) -> bool:
+    """Whether a module comes from an installed package that no lock file names: a helper of the user's own."""
+    if not _in_packages(path):
+        return False
+    top = module.partition(".")[0]
+    names = [top, *_distributions().get(top, [])]
+    return not any(_plain(name) in _all_locked_names() for name in names)
+
+
+@cache
+def _all_locked_names() -> frozenset[str]:
+    return frozenset(name for path in lock_files() for name in re.findall(r"^([a-z0-9][a-z0-9._-]*)==", path.read_text(), re.MULTILINE))
+
+
 def is_own(function: Any) -> bool:
     """Whether a function or class is defined in the user's or this project's code, and not in an installed package."""
     file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)

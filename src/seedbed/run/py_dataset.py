@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from seedbed.run import backend, children, drawing
+from seedbed.run import backend, children, drawing, variables
 from seedbed.run import seeds as streams
 
 # A longer container is data, not a holder of generators.
@@ -84,9 +84,9 @@ class Governed:
             for batch in order:
                 ahead.append(pool.submit(_adopted, batch))
                 if len(ahead) > max(workers, self.inner.max_queue_size):
-                    yield ahead.popleft().result()
+                    yield _received(ahead.popleft())
             while ahead:
-                yield ahead.popleft().result()
+                yield _received(ahead.popleft())
 
     def _hook(self, name: str) -> None:
         if not self.hooks:
@@ -118,9 +118,15 @@ def _adopt(data_set: Governed, line: children.Line) -> None:
     _GOVERNED, _TURN = data_set, threading.RLock()  # a lock that was held at the fork would never be released
 
 
+def _received(made: Future[Any]) -> Any:
+    batch, read = made.result()
+    variables.add(read)
+    return batch
+
+
 def _adopted(batch: int) -> Any:
     assert _GOVERNED is not None
-    return _GOVERNED[batch]
+    return _GOVERNED[batch], variables.taken()
 
 
 @contextmanager

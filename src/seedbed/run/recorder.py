@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from omegaconf import DictConfig
 
-from seedbed.run import backend, checkpoint, digest, process
+from seedbed.run import backend, checkpoint, digest, process, variables
 from seedbed.run.reached import Reached, listed
 from seedbed.run.record import Record
 from seedbed.run.state import CannotRestore, CannotSave
@@ -142,6 +142,8 @@ class Recorder(keras.callbacks.Callback):
                 self.cannot_save = str(error)
                 self.record.update(not_resumable=self.cannot_save)
             return
+        if (read := variables.late(self.record.inputs)) != self.record.content.get("read"):
+            self.record.update(read=read)  # a run goes on only where these are as they were
         self.record.flush()
         state.history = digest.history(self.record.history()[:epochs])
         checkpoint.write(self.record.path / "checkpoints", state, self.config.checkpoint.keep)

@@ -53,6 +53,7 @@ class Session:
         self.written = set(written)  # files that earlier runs wrote, of this process or of another one of the study
         self.files: list[str] = []  # those of them that the last run read before it wrote them
         self.worn: str | None = None  # why the next run needs a fresh process
+        self.read: dict[str, str | None] = {}  # variables of the environment that its runs have read; see `variables`
         self.why: dict[str, str] = {}  # what the last run didn't share, and why
         self.facts: dict[str, Any] = dict(known or {})
         self._before = set(sys.modules)

@@ -27,6 +27,7 @@ from seedbed.run import (
     strategy,
     targets,
     team,
+    variables,
 )
 from seedbed.run import config as configs
 from seedbed.run import data as data_sets
@@ -71,7 +72,8 @@ def run(
     """
     session, found = session or Session(), None
     try:
-        found = _run(config, entropy, said, started, progress, session, watch or Watch())
+        with variables.watched(session.read):
+            found = _run(config, entropy, said, started, progress, session, watch or Watch())
         return found
     except Refused:
         raise
@@ -117,9 +119,11 @@ def _run(
     plain = partial(session.once, follows=session.once("follows", lambda: configs.follows_seeds(config)))
     stamped = plain("stamped", lambda: configs.without_environment(config, stamped=True))
     inputs = key_inputs(stamped, seeds, level, data, code())
-    key = record.key_of(inputs)
 
-    with team.folder(config) as runs, record.locked(runs, key, lambda: said(f"Another process trains {key[:12]}; waiting for it.")):
+    def waiting(key: str) -> None:
+        said(f"Another process trains {key[:12]}; waiting for it.")
+
+    with team.folder(config) as runs, variables.settled(runs, inputs, waiting) as (key, inputs):
         path, found, before = reuse.where(runs / key, runs, config.force, said)
         if found is not None and found.status == FINISHED:
             found.reused = True
@@ -139,7 +143,7 @@ def _run(
             facts = session.once("provenance", lambda: {**provenance.describe(level), **_libraries(level)})
             diff = session.once("diff", provenance.diff)
             content = {"key": key, "name": str(kept["name"]), "level": level["level"], "seeds": seeds, "study": _study(inputs),
-                       "inputs": inputs, "provenance": facts, "metrics": {}, "digests": {}}  # fmt: skip
+                       "inputs": inputs, "provenance": facts, "metrics": {}, "digests": {}, "read": variables.late(inputs)}  # fmt: skip
             found = Record.create(path, content, text + _yaml_of(seeds, config), diff, fingerprint.rows(whole))
         else:
             found.update(status=record.RUNNING, error=None)
@@ -243,12 +247,13 @@ def key_inputs(
 
     plain: `config.without_environment(…, stamped=True)`. code: `provenance.code` of the config's targets.
     """
+    read = {name: value for name, value in variables.named(code).items() if name not in level["environment"]}
     return {
         "code": dict(code),
         "config": kept_of(plain),
         "data": data.fingerprint,
         "determinism": level,
-        "environment": provenance.environment(level),
+        "environment": provenance.environment(level) | ({"read": read} if read else {}),
         "seeds": dict(seeds),
     }
 

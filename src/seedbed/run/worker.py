@@ -23,7 +23,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import collective, determinism, loopback, targets, team, training
+from seedbed.run import collective, determinism, loopback, targets, team, training, variables
 from seedbed.run.record import FINISHED, Record, key_of
 from seedbed.run.redaction import redacted
 from seedbed.run.session import Session
@@ -60,6 +60,11 @@ def _train(job: team.Job, tell: Any) -> int:
         opening()
         collective.join(job.gpu)
 
+    with variables.watched({}):
+        return _trained(job, config, level, tell)
+
+
+def _trained(job: team.Job, config: DictConfig, level: dict[str, Any], tell: Any) -> int:
     call = targets.target(config.data.source, "data.source")
     whole = training.loaded(config, call, job.seeds, level)
     data = training.cut(config, whole, job.seeds)

@@ -1,0 +1,312 @@
+"""Environment variables that the user's code reads: they decide results, so key and record name them.
+
+Two halves. What the source of the user's modules asks for by name (`os.environ["UNITS"]`) is known before anything runs, and
+belongs to the key (`named`). All else that his code reads while data and model are made and trained (a name put together, a
+helper that reads for it, the whole environment) is watched and written into the record (`late`); a record is used again, or
+gone on with, only where all of these have the values that it read, and else another one is made, whose key names them
+(`settled`). What a library reads on its own account is left alone.
+
+Values are kept as numbers and truth values are; of any other one, and of one whose name says that it is a secret, a stamp
+(scrypt) is kept, as of `${oc.env:…}` in a config.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from seedbed.run import provenance, record, redaction
+
+# The name that stands for all variables at once, where code goes through the environment.
+WHOLE = "*"
+
+# Variables that differ from call to call and shell to shell, or that seedbed and the levels set: not counted among all variables.
+NOT_COUNTED = re.compile(
+    r"_|SHLVL|PWD|OLDPWD|LINES|COLUMNS|TERM.*|SSH_.*|WINDOWID|TMUX.*|STY|XDG_.*|DBUS_.*|LS_COLORS|PYTEST_.*|SEEDBED_.*|HYDRA_.*|"
+    r"MLFLOW_.*|TF_CONFIG|TF2_BEHAVIOR|TF_CPP_.*|TPU_.*|KMP_.*|PYTHONHASHSEED|MAKE.*|MFLAGS"
+)
+
+# Modules that read what they are handed: it is whoever called them that reads.
+CARRIERS = frozenset({
+    "os", "_collections_abc", "collections", "posixpath", "ntpath", "genericpath", "string", "re", "copy", "functools",
+    "configparser", "contextlib", "omegaconf", "antlr4",
+})  # fmt: skip
+OWN, CARRIER, LIBRARY, OURS = "own", "carrier", "library", "ours"
+
+PLAIN = re.compile(r"|[-+]?\d{1,12}(\.\d{0,12})?([eE][-+]?\d{1,3})?|true|false|yes|no|on|off|none", re.IGNORECASE)
+
+# What the run in progress has read, and what modules read when they were imported, by module. The environment is one for the
+# whole process, and so is what watches it.
+_read: dict[str, str | None] | None = None
+_written: dict[str, tuple[str | None, str | None]] = {}  # by runs of this process: what was there before, and what they wrote
+_at_import: dict[str, dict[str, str | None]] = {}
+
+
+class _Watched(os._Environ):  # type: ignore[type-arg]
+    """`os.environ`, which says what is read of it."""
+
+    def __getitem__(self, key: Any) -> Any:
+        _note(key)
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        _note(WHOLE)
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        _note(WHOLE)
+        return super().__len__()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        before = _raw(self, key)
+        super().__setitem__(key, value)
+        _wrote(key, before, value)
+
+    def __delitem__(self, key: Any) -> None:
+        before = _raw(self, key)
+        super().__delitem__(key)
+        _wrote(key, before, None)
+
+
+def _raw(environ: Any, key: Any) -> Any:
+    """A variable as the system has it, read without being noted."""
+    return environ._data.get(environ.encodekey(key))
+
+
+def install() -> None:
+    """Watch `os.environ` and `os.environb` from here on; harmless to repeat. The objects stay the same, whoever holds them."""
+    for one in (os.environ, getattr(os, "environb", None)):
+        if type(one) is os._Environ:
+            one.__class__ = _Watched
+
+
+@contextmanager
+def watched(read: dict[str, str | None]) -> Iterator[None]:
+    """Note in `read` what the user's code reads meanwhile: names and values, None for a variable that isn't set."""
+    global _read
+    install()
+    before, _read = _read, read
+    try:
+        yield
+    finally:
+        _read = before
+
+
+def taken() -> dict[str, str | None]:
+    """Return what has been read so far in this process: for a forked one, to be handed to the one that it was forked from."""
+    return dict(_read or {})
+
+
+def add(read: Mapping[str, str | None]) -> None:
+    """Count what another process of the same run has read."""
+    if _read is not None:
+        for name, value in read.items():
+            _read.setdefault(name, value)
+
+
+def named(modules: Iterable[str]) -> dict[str, str | None]:
+    """Return what the user's own modules ask for by name, wherever it stands in their source, with the values to be kept."""
+    found: set[str] = set()
+    for module in modules:
+        if module.partition(".")[0] != "seedbed":
+            for name, path in provenance.modules(module):
+                if name == module and path.suffix == ".py" and provenance.is_first_party(path):
+                    found |= asked_for(path.read_bytes())
+    return {name: shown(name, present(name)) for name in sorted(found)}
+
+
+def late(inputs: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return what the run in progress has read beyond what its key names, with the values to be kept.
+
+    Args:
+        inputs: Those of the run's key.
+    """
+    read = dict(_read or {})
+    for module in inputs["code"]:
+        for name, value in _at_import.get(module, {}).items():
+            read.setdefault(name, value)
+    if WHOLE in read:
+        return {WHOLE: shown(WHOLE, None)}
+    of_level = inputs["determinism"]["environment"]
+    known = {*of_level, *inputs["environment"]["variables"], *inputs["environment"].get("read", {})}
+    return {name: shown(name, read[name]) for name in sorted(read) if name not in known and not name.startswith("SEEDBED_")}
+
+
+@contextmanager
+def settled(runs: Path, inputs: dict[str, Any], waiting: Callable[[str], None]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Hold the key of `inputs`; or, where its record has read variables that have other values now, the one that names these.
+
+    Yields the key and its inputs.
+
+    Args:
+        waiting: Gets the key, if another process holds it.
+    """
+    while True:
+        key = record.key_of(inputs)
+        with record.locked(runs, key, functools.partial(waiting, key)):
+            now = _other(runs / key)
+            if not now:
+                yield key, inputs
+                return
+        around = inputs["environment"]
+        inputs = {**inputs, "environment": {**around, "read": dict(sorted({**around.get("read", {}), **now}.items()))}}
+
+
+def _other(path: Path) -> dict[str, str | None]:
+    """The present values of what the record in `path` has read, if any of them differs."""
+    try:
+        read = json.loads((path / "record.json").read_text()).get("read") or {}
+        now = {str(name): shown(str(name), present(str(name))) for name in read}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # who reads the record says what is wrong with it
+    return now if now != read else {}
+
+
+def present(name: str) -> str | None:
+    """Return a variable's value as this process got it; what a run of it has set itself is no input."""
+    value = os.environ.get(name)
+    before, written = _written.get(name, (value, value))
+    return before if written == value else value
+
+
+def shown(name: str, value: str | None) -> str | None:
+    """Return what is kept of a variable's value."""
+    if name == WHOLE:
+        rest = {key: present(key) for key in sorted(os.environ.keys() | _written.keys()) if not NOT_COUNTED.fullmatch(key)}
+        rest = {key: text for key, text in rest.items() if text is not None}
+        return _stamp(record.canonical(rest))
+    if value is None or (PLAIN.fullmatch(value) and not redaction.SECRET_NAMES.search(name)):
+        return value
+    redaction.know(value, f"${{{name}}}")
+    path = os.path.expanduser(value)  # noqa: PTH111 (any text)
+    if os.sep in value and os.path.isfile(path):  # noqa: PTH113
+        return f"file {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
+    return _stamp(value)
+
+
+@functools.lru_cache(maxsize=256)
+def _stamp(value: str) -> str:
+    return "stamp " + hashlib.scrypt(value.encode(errors="surrogateescape"), salt=b"seedbed", n=2**14, r=8, p=1, dklen=16).hex()
+
+
+# --- what is read while code runs ----------------------------------------------------------------------------------------
+
+
+def _note(key: Any) -> None:
+    """Count a read of the user's code. It is his if the nearest frame that isn't a carrier's is one of his modules', or if the
+    name of the variable stands in the function of his that has called the library which reads it."""
+    name = key.decode(errors="surrogateescape") if isinstance(key, bytes) else key
+    if not isinstance(name, str):
+        return
+    frame: FrameType | None = sys._getframe(2)
+    own, nearest = None, True
+    while frame is not None and own is None:
+        kind = _kind(str(frame.f_globals.get("__name__", "")), frame.f_globals.get("__file__"))
+        if kind == OURS:
+            return
+        if kind == LIBRARY or (nearest and frame.f_code.co_name == "expanduser"):
+            nearest = False
+        elif kind == OWN:
+            own = frame
+        frame = frame.f_back
+    if own is None or not (nearest or name in own.f_code.co_consts):
+        return
+    text = present(name)
+    if _read is not None:
+        _read.setdefault(name, text)
+    if (module := _importing(own)) is not None:
+        _at_import.setdefault(module, {}).setdefault(name, text)
+
+
+def _importing(frame: FrameType | None) -> str | None:
+    """The user's module whose import this frame is a part of."""
+    while frame is not None:
+        behind = frame.f_back
+        if frame.f_code.co_name == "<module>" and behind is not None and behind.f_globals.get("__name__") == "importlib._bootstrap":
+            return str(frame.f_globals.get("__name__"))
+        frame = behind
+    return None
+
+
+def _wrote(key: Any, before: Any, value: Any) -> None:
+    if _read is not None:
+        name, old, new = (os.fsdecode(one) if isinstance(one, str | bytes) else None for one in (key, before, value))
+        _written[str(name)] = (_written.get(str(name), (old, None))[0], new)
+
+
+@functools.cache
+def _kind(module: str, file: Any) -> str:
+    top = module.partition(".")[0]
+    if top in CARRIERS or module.startswith("tensorflow.python.autograph."):
+        return CARRIER
+    if top == "seedbed":
+        return OURS
+    if not isinstance(file, str):
+        return OWN if module == "__main__" and not file else LIBRARY
+    if provenance.is_first_party(Path(file)):
+        return OWN
+    return OWN if provenance.is_outside_the_lock(module, Path(file)) else LIBRARY
+
+
+# --- what source asks for by name ----------------------------------------------------------------------------------------
+
+
+def asked_for(source: bytes) -> set[str]:
+    """Return the variables that a module reads by a name that stands in its source."""
+    return {name for _, name in reads(ast.parse(source)) if name is not None}
+
+
+def reads(tree: ast.AST) -> Iterator[tuple[ast.AST, str | None]]:
+    """Yield each place that reads the environment, with the variable's name; None where the source doesn't say it."""
+    nodes = list(ast.walk(tree))
+    modules = {alias.asname or "os" for node in nodes if isinstance(node, ast.Import) for alias in node.names if alias.name == "os"}
+    from_os = [alias for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "os" for alias in node.names]
+    bound = {alias.asname or alias.name: alias.name for alias in from_os}
+    constants = {target.id: node.value.value for node in getattr(tree, "body", []) if isinstance(node, ast.Assign)
+                 and isinstance(node.value, ast.Constant) for target in node.targets if isinstance(target, ast.Name)}  # fmt: skip
+
+    def of_os(node: ast.AST) -> str | None:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            return node.attr
+        return bound.get(node.id) if isinstance(node, ast.Name) else None
+
+    def text(node: ast.AST | None) -> str | None:
+        value = node.value if isinstance(node, ast.Constant) else constants.get(node.id) if isinstance(node, ast.Name) else None
+        return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value if isinstance(value, str) else None
+
+    def is_environment(node: ast.AST) -> bool:
+        return of_os(node) in ("environ", "environb")
+
+    inside: set[int] = set()  # places of the environment that a narrower rule has spoken of
+    for node in nodes:
+        if isinstance(node, ast.Subscript) and is_environment(node.value):
+            inside.add(id(node.value))
+            if isinstance(node.ctx, ast.Load):
+                yield node, text(node.slice)
+        elif isinstance(node, ast.Call) and of_os(node.func) in ("getenv", "getenvb"):
+            given = node.args[0] if node.args else next((word.value for word in node.keywords if word.arg == "key"), None)
+            yield node, text(given)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and is_environment(node.func.value):
+            inside.add(id(node.func.value))
+            if node.func.attr in ("get", "pop", "setdefault", "__getitem__", "__contains__"):
+                yield node, text(node.args[0] if node.args else None)
+            elif node.func.attr not in ("update", "clear", "__setitem__", "__delitem__"):
+                yield node, None
+        elif isinstance(node, ast.Compare) and is_environment(node.comparators[-1]) and isinstance(node.ops[-1], ast.In | ast.NotIn):
+            inside.add(id(node.comparators[-1]))
+            yield node, text(node.left)
+    yield from ((node, None) for node in nodes if is_environment(node) and id(node) not in inside and not _is_target(node))
+
+
+def _is_target(node: ast.AST) -> bool:
+    return not isinstance(getattr(node, "ctx", None), ast.Load)
