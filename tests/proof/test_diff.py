@@ -453,7 +453,7 @@ def test_a_config_is_said_in_words_that_compose_it(words: list[str], make: Maker
 def test_a_config_that_conf_cannot_say_has_no_words(make: Maker) -> None:
     assert overrides.overrides(side.read(make("a", config={"model": {"hidden": "${oc.env:HOME}"}}))) is None
     a, b = make("b"), make("c", digests=OTHER)
-    assert str(diff.diff(a, b).next).startswith("seedbed verify")
+    assert str(diff.diff(a, b).next).startswith("verify, with the words")
 
 
 # --- code ----------------------------------------------------------------------------------------------------------------
