@@ -18,7 +18,8 @@ from seedbed import project_root
 from seedbed.run.redaction import without_credentials
 
 # The commands that the Makefile has, too.
-OF_MAKE = ("train", "repeat", "compare", "variance", "report", "verify", "diagnose", "replay", "diff", "audit", "ui", "doctor", "sync")
+OF_MAKE = ("train", "repeat", "compare", "variance", "report", "verify", "diagnose", "replay", "diff", "audit", "ui", "doctor", "sync",
+           "fsck")  # fmt: skip
 
 # What make or a shell's double quotes would take for their own.
 NOT_FOR_MAKE = frozenset('"$`\\!\n\r')

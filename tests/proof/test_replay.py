@@ -25,7 +25,7 @@ from end_to_end.test_tracking_server import Server
 
 from seedbed import Refused, proofs
 from seedbed.proof import conf_targets, config_policy, data_locations, finding, naming, retrain, untrusted
-from seedbed.run import claims, training
+from seedbed.run import claims, integrity, training
 from seedbed.run.record import Record, key_of
 
 TINY = ["training.epochs=3"]  # of the default job: the tutorial's network
@@ -90,7 +90,13 @@ def forged(record: Record, config: Callable[[dict[str, Any]], Any] | None = None
     for name, change in inputs.items():
         change(record.inputs[name])
     record.update(inputs=record.inputs, key=key_of(record.inputs), level=record.inputs["determinism"]["level"])
-    return record.path
+    return rehashed(record).path
+
+
+def rehashed(record: Record) -> Record:
+    """The record with the hashes of its files as they are now: whoever forges one does that, too."""
+    record.update(files=integrity.table(record.path))
+    return record
 
 
 def here(*words: str | Path) -> int:
@@ -120,7 +126,7 @@ def test_a_key_replays_to_the_same_digests(project: Project, trained: dict[str, 
     with untouched(project):
         done = project.seedbed("replay", trained["key"][:10])
     assert done.status == 0, done.err
-    assert "the same bits: 7 of 7 digests agree" in done.out
+    assert "the same bits: 8 of 8 digests agree" in done.out
     assert "NOT" not in done.out
     for name in trained["digests"]:
         assert any(line.split()[:1] == [name] and line.split()[-1] == "same" for line in done.out.splitlines()), name
@@ -194,6 +200,7 @@ def test_checkout_brings_back_the_diff_too(project: Project, tmp_path: Path, mon
             _new_file("src/link", "120000").replace("+all", "+/etc") + _new_file("src/link/x"): "beyond a symbolic link|doesn't apply",
         }.items():
             (sent / "code.diff").write_text(change)
+            rehashed(Record.read(sent))
             with pytest.raises(Refused, match=said):
                 here(sent, "--checkout", "--trust-diff")
             assert not list(tmp_path.glob("**/x"))
@@ -304,7 +311,7 @@ def test_a_portable_record_of_another_machine_is_comparable_and_said_to_be(proje
     there.update(provenance={**there.provenance, "cpu": {**there.provenance["cpu"], "model": "AMD EPYC 7B12"}})
     done = project.seedbed("replay", str(there.path))
     assert done.status == 0, done.out + done.err
-    assert "the same bits: 7 of 7 digests agree" in done.out
+    assert "the same bits: 8 of 8 digests agree" in done.out
     assert "AMD EPYC 7B12" in done.out
     assert "at portable the same bits whatever it is" in " ".join(done.out.split()).replace(" (R)", "(R)")
 
@@ -335,7 +342,7 @@ def test_a_config_that_is_not_the_key_s_is_named(record: Record, capsys: Any) ->
     (record.path / "config.yaml").write_text(
         (record.path / "config.yaml").read_text().replace("learning_rate: 0.001", "learning_rate: 0.002")
     )
-    assert here(record.path) == 2
+    assert here(rehashed(record).path) == 2
     assert "optimizer.learning_rate 0.002 (0.001 recorded)" in " ".join(capsys.readouterr().out.split())
 
 
@@ -343,6 +350,11 @@ def test_a_commit_that_is_not_here(record: Record) -> None:
     record.update(provenance={**record.provenance, "git": {"commit": "5" * 40, "dirty": False}})
     with pytest.raises(Refused, match=r"5{40}.*git fetch"):
         here(record.path, "--checkout")
+
+
+def _history(record: Record, text: str) -> None:
+    (record.path / "history.jsonl").write_text(text)
+    rehashed(record)
 
 
 @pytest.mark.parametrize(
@@ -356,10 +368,11 @@ def test_a_commit_that_is_not_here(record: Record) -> None:
         (lambda record: record.update(level="seeded"), "level"),
         (lambda record: record.update(inputs=[1]), "inputs"),
         (lambda record: record.update(provenance={"git": "a"}), "provenance.git"),
-        (lambda record: (record.path / "history.jsonl").write_text('{"epoch": 0, "metrics": {"loss": 1.0}}\n'), "history"),
-        (lambda record: (record.path / "history.jsonl").write_text('{"epoch": 0, "metrics": {"loss": "x"}}\n'), "not what seedbed writes"),
-        (lambda record: (record.path / "record.json").write_text("[]"), "not what seedbed writes"),
-        (lambda record: (record.path / "record.json").write_text('{"a":' * 100_000), "not what seedbed writes"),
+        (lambda record: (record.path / "history.jsonl").write_text('{"epoch": 0, "metrics": {"loss": 1.0}}\n'), "damaged: history.jsonl"),
+        (lambda record: _history(record, '{"epoch": 0, "time": 1.0, "metrics": {"loss": 1.0}}\n'), "history"),
+        (lambda record: _history(record, '{"epoch": 0, "time": 1.0, "metrics": {"loss": "x"}}\n'), "history"),
+        (lambda record: (record.path / "record.json").write_text("[]"), "record.json"),
+        (lambda record: (record.path / "record.json").write_text('{"a":' * 100_000), "record.json"),
         (lambda record: (record.path / "config.yaml").unlink(), "config.yaml is missing"),
         (lambda record: (record.path / "config.yaml").write_text(" " * 1_000_001), "at most"),
     ],
@@ -516,6 +529,7 @@ YAML = {
 def test_a_hostile_yaml_is_refused_at_once(record: Record, kind: str, tmp_path: Path) -> None:
     text = (record.path / "config.yaml").read_text()
     (record.path / "config.yaml").write_text(text + YAML[kind](tmp_path / "marker") if kind != "a list" else YAML[kind](tmp_path))
+    rehashed(record)
     begun = time.monotonic()
     with pytest.raises(Refused, match=r"config\.yaml"):
         here(record.path, "--trust-config", "--anyway")

@@ -221,6 +221,7 @@ ready = pathlib.Path({str(tmp_path)!r}, "ready")
 def stop():
     while not ready.exists():
         time.sleep(0.01)
+    time.sleep(0.5)  # by then the main thread waits for the program
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=stop).start()
 children.run(["sh", "-c", 'trap "echo asked; exit" TERM; touch "$1"; while :; do sleep 0.1; done', "sh", ready])

@@ -127,7 +127,7 @@ def _umask() -> int:
 
 
 def _open_files() -> dict[str, str]:
-    """The plain files that this process has open, and where in them it reads or writes next; nothing where that can't be seen."""
+    """The plain files that this process has open to read, and where in them it is; nothing where that can't be seen."""
     found: dict[str, str] = {}
     try:
         own = {os.readlink(f"/proc/self/fd/{handle}") for handle in (0, 1, 2)}  # noqa: PTH115
@@ -139,8 +139,10 @@ def _open_files() -> dict[str, str]:
             path = os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115
             if path in own or not path.startswith("/") or path.startswith(("/dev/", "/proc/", "/memfd:")) or "/.locks/" in path:
                 continue
-            found[f"the open file {path}"] = Path(f"/proc/self/fdinfo/{handle}").read_text().split()[1]
-        except (OSError, IndexError):
+            told = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines() if ":" in line)
+            if int(told["flags"], 8) & os.O_ACCMODE != os.O_WRONLY:  # nobody reads from a log, and a shell may have opened it
+                found[f"the open file {path}"] = told["pos"].strip()
+        except (OSError, KeyError, ValueError):
             continue  # closed meanwhile: the one that listed the folder, for one
     return found
 

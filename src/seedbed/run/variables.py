@@ -41,6 +41,7 @@ CARRIERS = frozenset({
     "os", "_collections_abc", "collections", "posixpath", "ntpath", "genericpath", "string", "re", "copy", "functools",
     "configparser", "contextlib", "omegaconf", "antlr4",
 })  # fmt: skip
+# (and seedbed.run.config, which has OmegaConf's `${oc.env:…}` read there)
 OWN, CARRIER, LIBRARY, OURS = "own", "carrier", "library", "ours"
 
 PLAIN = re.compile(r"|[-+]?\d{1,12}(\.\d{0,12})?([eE][-+]?\d{1,3})?|true|false|yes|no|on|off|none", re.IGNORECASE)
@@ -247,7 +248,7 @@ def _wrote(key: Any, before: Any, value: Any) -> None:
 @functools.cache
 def _kind(module: str, file: Any) -> str:
     top = module.partition(".")[0]
-    if top in CARRIERS or module.startswith("tensorflow.python.autograph."):
+    if top in CARRIERS or module == "seedbed.run.config" or module.startswith("tensorflow.python.autograph."):
         return CARRIER
     if top == "seedbed":
         return OURS
