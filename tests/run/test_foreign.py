@@ -743,7 +743,9 @@ def test_same_bits_everywhere(
         patch.setattr(checkpoint, "write", cut_off(after=2))
         trained(name, foreign, runs="cut off")
     again = trained(name, foreign, runs="cut off")
-    assert (again.key, again.digests) == (first.key, first.digests), f"went on from epoch {again.resumed_at}"
+    assert again.key == first.key
+    differing = [name for name, digest in first.digests.items() if again.digests[name] != digest]
+    assert not differing, f"went on from epoch {again.resumed_at}"
 
     other = elsewhere(name)
     assert "error" not in other, other["error"]

@@ -32,7 +32,7 @@ class Reached:
         self.model, self.callbacks = model, callbacks
         self.names = sorted(name for name in names if name.partition(".")[0] != "seedbed")
         self.built = self.begun = self._walk(None)
-        self.idle = not pipeline and not self._has_own_code()
+        self.idle = not pipeline and not callbacks and not self._has_own_code()
         self.outside = {} if self.idle else surroundings()
         self.built_tokens = {} if self.idle else {
             place: node.token() for place, node in self.built.nodes.items() if _is_part(node.root) and not node.root.startswith(MODULE)
