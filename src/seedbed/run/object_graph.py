@@ -36,22 +36,9 @@ from seedbed.run import provenance
 
 # Attributes of Keras's and TensorFlow's objects that are no state of a run, each with its reason. (Keras 3.15)
 BOOKKEEPING: Mapping[str, str] = {
-    "history": "History of the last fit; a resumed run makes it from the record's history",
-    "stop_training": "in the checkpoint by itself",
-    "stop_evaluating": "set by evaluate",
-    "stop_predicting": "set by predict",
-    "train_function": "the traced step",
-    "test_function": "the traced step",
-    "predict_function": "the traced step",
-    "steps_per_execution": "set by seedbed before each fit",
-    "unrolled_steps_per_execution": "belongs to the traced step",
-    "_compiled_trainable_state": "noted by compile, and again by the traced step",
-    "_eval_epoch_iterator": "fit's validation data",
-    "_initial_epoch": "fit's argument",
     "_jax_state": "the variables' values during fit on JAX",
     "_jax_state_synced": "the same",
     "_tracker": "an index of what the object holds",
-    "tracker": "the same, of a tracked container",
     "_tracked": "names of tracked attributes",
     "_trainable_variables_indices": "an index by id",
     "_nodes": "the graph of layers, fixed once it is built",
@@ -83,6 +70,22 @@ BOOKKEEPING: Mapping[str, str] = {
     "_torch_params": "variables, under another name",
     "_parameters": "the same",
 }  # fmt: skip
+# Those of models alone: an attribute `history` of a layer of the user's is state. (What can be fitted is a model.)
+OF_MODELS: Mapping[str, str] = {
+    "history": "History of the last fit; a resumed run makes it from the record's history",
+    "stop_training": "in the checkpoint by itself",
+    "stop_evaluating": "set by evaluate",
+    "stop_predicting": "set by predict",
+    "train_function": "the traced step",
+    "test_function": "the traced step",
+    "predict_function": "the traced step",
+    "steps_per_execution": "set by seedbed before each fit",
+    "unrolled_steps_per_execution": "belongs to the traced step",
+    "_compiled_trainable_state": "noted by compile, and again by the traced step",
+    "_eval_epoch_iterator": "fit's validation data",
+    "_initial_epoch": "fit's argument",
+}  # fmt: skip
+
 # Set by the first batch on Keras's own containers of losses and metrics.
 BUILT_LATE = frozenset({"CompileLoss", "CompileMetrics"})
 
@@ -314,10 +317,12 @@ def is_own(module: str) -> bool:
 def state_names(value: Any) -> Iterator[str]:
     """The attributes of an object that are its state."""
     left_out: set[str] = set()
-    if _is_keras(value):
-        left_out |= BOOKKEEPING.keys()
-    if hasattr(value, "on_epoch_end"):
+    if hasattr(value, "on_epoch_end"):  # Keras keeps no books on callbacks
         left_out |= OF_CALLBACKS
+    elif _is_keras(value):
+        left_out |= BOOKKEEPING.keys() | (OF_MODELS.keys() if hasattr(value, "fit") else set())
+    if _package(type(value)) == "keras":
+        left_out.add("tracker")  # of a tracked container: an index of what it holds
     if type(value).__name__ in BUILT_LATE and _package(type(value)) == "keras":
         left_out |= {"built", "_metrics", "output_names"}
     for name in (*getattr(value, "__dict__", {}), *slots(type(value))):
