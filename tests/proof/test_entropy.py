@@ -445,7 +445,12 @@ class Simulated:
         draws = [self.draw(site) for site in values] + ([self.draw("device", held=False)] if self.clock else [])
         draws.append({**self.draw("governed"), "governed": True})
         return SimpleNamespace(
-            status="finished", record=None, error=None, draws=draws, digests={"initial_weights": "w", "history": f"{used}{free}"}
+            status="finished",
+            record=None,
+            error=None,
+            draws=draws,
+            folder=Path("no-such-folder"),
+            digests={"initial_weights": "w", "history": f"{used}{free}"},
         )
 
     def draw(self, site: str, held: bool = True) -> dict[str, Any]:
@@ -479,7 +484,7 @@ def test_which_draws_reach_is_found_by_executions_that_differ_in_one(
     dynamic.shown(audit, ["data=digits"])
     said = capsys.readouterr().out
     assert ("error" in said) is not clean
-    assert ("seedbed diagnose data=digits" in said) is unexplained
+    assert ('diagnose ARGS="data=digits"' in said) is unexplained
 
 
 def test_the_number_of_executions_is_capped_and_it_is_said(config: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
