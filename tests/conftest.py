@@ -56,6 +56,9 @@ def strict_process() -> None:
     determinism.apply({**level, "environment": STRICT})
 
 
+# Words that may ask for another environment than that of `strict`, which a fork has as if a shell had set it.
+OTHER_ENVIRONMENT = ("backend", "determinism", "strategy")
+
 # The commands that a fork will do for; `verify`, `replay` and `diagnose` are about fresh processes.
 FORKED = ("train", "repeat", "variance", "compare", "diff", "report", "sync", "audit")
 
@@ -96,7 +99,8 @@ def seedbed(tmp_path: Path, forks: forked.Parent, request: pytest.FixtureRequest
         extra = [f"runs='{runs or tmp_path / 'runs'}'"] if words[0] in ("train", "repeat", "variance", "compare") else []
         if words[0] in ("train", "repeat", "variance", "compare") and not any(word.startswith("tracking") for word in words):
             extra.append("tracking=none")
-        if not (start or fresh) and words[0] in FORKED and forks.can(env or {}):
+        elsewhere = any(part in word for word in words for part in OTHER_ENVIRONMENT)
+        if not (start or fresh or elsewhere) and words[0] in FORKED and forks.can(env or {}):
             return Done(forks.run([*words, *extra], OUTSIDE | STRICT | (env or {}), cwd or tmp_path, timeout))
         command = [sys.executable, "-m", "seedbed", *words, *extra]
         done = subprocess.run(command, env={**OUTSIDE, **(env or {})}, cwd=cwd or tmp_path, capture_output=True, text=True, timeout=timeout)
