@@ -96,7 +96,8 @@ def grown(record: Record, epochs: int) -> list[dict[str, Any]]:
     """Make `record` one that is being trained and has `epochs` epochs; returns all its epochs as they were."""
     whole = record.rows()
     record.keep_epochs(epochs)
-    record.update(status=RUNNING, metrics={}, digests={"initial_weights": record.digests["initial_weights"]})
+    begun = {name: entry for name, entry in record.content["files"].items() if name in ("config.yaml", "code.diff", "rows.npz")}
+    record.update(status=RUNNING, metrics={}, files=begun, digests={"initial_weights": record.digests["initial_weights"]})
     return whole
 
 
@@ -559,7 +560,7 @@ def test_sync_goes_on_after_a_record_that_can_not_be_sent(record: Record, uri: s
     status, said = synced(uri, record.path.parent, capsys)
     assert status == 1
     assert said["sent"] == [record.key]
-    assert list(said["failed"]) == ["0" * 64]
+    assert list(said["damaged"]) == ["0" * 64]
 
 
 def test_sync_sends_again_what_the_store_has_lost(record: Record, uri: str, empty_store: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -242,7 +242,7 @@ def sync(argv: list[str]) -> int:
             f"seedbed sync: {len(keys)} of the records ({which}) name {place}, which neither this project's "
             f"configuration nor MLFLOW_TRACKING_URI does: nothing was sent there. If you trust it: {_to(place, options)}"
         )
-    return 2 if unreadable else 1 if failed or any(strange.values()) else 0
+    return 1 if unreadable or failed or any(strange.values()) else 0
 
 
 def _to(place: str, options: Any) -> str:

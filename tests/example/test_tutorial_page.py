@@ -118,7 +118,7 @@ def test_a_command_that_broke_off(
     begun = fakes(recipe_2017=Broken(code, "`seedbed repeat` ended"))
     assert page.main([f"runs={tmp_path}"]) == status
     printed = capsys.readouterr()
-    assert printed.err == "tutorial: `seedbed repeat` ended\n"
+    assert printed.err == "tutorial: `make repeat` ended\n"
     assert "title of unseeded" in printed.out
     assert "title of repeatable" not in printed.out
     assert "recipe_2017" in begun

@@ -69,6 +69,8 @@ BOOKKEEPING: Mapping[str, str] = {
     "_distribute_strategy": "the same",
     "_torch_params": "variables, under another name",
     "_parameters": "the same",
+    "_modules": "PyTorch's registry of what the object holds; `torch_params` comes with the first batch",
+    "_buffers": "the same",
 }  # fmt: skip
 # Those of models alone: an attribute `history` of a layer of the user's is state. (What can be fitted is a model.)
 OF_MODELS: Mapping[str, str] = {
