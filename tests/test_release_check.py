@@ -120,7 +120,7 @@ def environment(clone: Path) -> None:
     (clone / ".venv").mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):
         (clone / ".venv" / name).symlink_to(Path(sys.prefix) / name)
-    for name in (".uv", ".train", ".dev"):
+    for name in (".uv", ".train", ".package", ".dev"):
         (clone / ".venv" / name).touch()
 
 

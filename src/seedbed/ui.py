@@ -56,7 +56,7 @@ def _serve(uri: str, port: str) -> NoReturn:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight more processes, for nothing that is shown here
     # exact names: MLflow's own list takes whatever begins like a private address, and so a name of somebody else's (10.example.com)
-    names = [f"{name}{port}" for name in ("localhost", "127.0.0.1") for port in ("", f":{port}")]
+    names = [f"{name}{end}" for name in ("localhost", "127.0.0.1") for end in ("", f":{port}")]
     os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", ",".join(names))
     os.environ.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "")
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # on the command line, a password in it could be read by others on this machine
