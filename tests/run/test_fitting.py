@@ -167,3 +167,24 @@ def test_mixed_precision_is_switched_on_and_off_again(config: Callable[..., Any]
     assert mixed.digests["initial_weights"] == plain.digests["initial_weights"]
     assert mixed.digests["final_weights"] != plain.digests["final_weights"]
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_model_that_comes_compiled_says_what_it_is_trained_with(config: Callable[..., Any], plugin: Callable[..., Any]) -> None:
+    plugin(
+        "ready",
+        """
+        import keras
+
+        def net(spec):
+            model = keras.Sequential([keras.layers.Dense(1)])
+            model.compile(keras.optimizers.SGD(0.125), loss="huber", metrics=["mae"])
+            return model
+        """,
+    )
+    said: list[str] = []
+    record = training.run(config("~model", "+model={_target_: ready.net}", "training.epochs=1"), said=said.append)
+    used = record.content["compiled"]
+    assert (used["optimizer"]["class"], used["optimizer"]["learning_rate"]) == ("SGD", 0.125)
+    assert (used["loss"], used["metrics"]) == ("huber", ["mae"])
+    assert [line for line in said if "own optimizer (SGD)" in line]
+    assert "compiled" not in training.run(config("training.epochs=1")).content  # the config's are used

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -25,11 +25,13 @@ from seedbed.run.targets import called, target
 AUGMENTING = "keras.src.layers.preprocessing."
 
 
-def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
+def build(
+    config: DictConfig, seeds: Mapping[str, int], data: DataSet, came_compiled: Callable[[dict[str, Any]], None] = lambda used: None
+) -> Any:  # fmt: skip
     """The compiled model with its initial weights drawn from `init`, and its generators set from `dropout` and `augment`.
 
     As a bare program would: `keras.utils.set_random_seed(seeds["init"])`, then the model function. A model that comes
-    compiled stays as it is; else optimizer, loss and metrics are the config's.
+    compiled stays as it is, and `came_compiled` gets what it is trained with; else optimizer, loss and metrics are the config's.
     """
     training = config.training
     if training.jit_compile and backend.current() == "torch":
@@ -46,7 +48,9 @@ def build(config: DictConfig, seeds: Mapping[str, int], data: DataSet) -> Any:
         model = called(function, "model", spec=data_sets.spec(data))
         if not isinstance(model, keras.Model):
             raise Refused(f"model: {config.model._target_} returned {type(model).__name__}. Accepted: a keras.Model.")
-        if not model.compiled:
+        if model.compiled:
+            came_compiled(_compiled_with(model))
+        else:
             _compile(model, config, data)
         if not model.built or not model.optimizer.built:
             batch = inputs.first_batch(data.train, training.batch_size)
@@ -92,6 +96,24 @@ def put_global_generator(generator: Any) -> None:
 def can_be_called(model: Any) -> bool:
     """Whether the model has a `call`; one with a `train_step` alone (a GAN, a VAE) trains, and can't be evaluated."""
     return type(model).call is not keras.Model.call
+
+
+def _compiled_with(model: Any) -> dict[str, Any]:
+    """Optimizer, loss and metrics of a compiled model, as JSON: numbers and texts as they are, other things by name."""
+    optimizer, config = model.optimizer, getattr(model, "_compile_config", None)  # no public way to it in Keras 3.15
+    said = dict(config.config or {}) if config is not None else {}
+    settings = optimizer.get_config() if hasattr(optimizer, "get_config") else {}
+    plain = {name: value if isinstance(value, bool | int | float | str | None) else str(value) for name, value in settings.items()}
+    return {"optimizer": {"class": type(optimizer).__name__, **plain}, **{part: _name(said.get(part)) for part in ("loss", "metrics")}}
+
+
+def _name(part: Any) -> Any:
+    """A loss or metric, or a list or mapping of them, by name."""
+    if isinstance(part, Mapping):
+        return {str(key): _name(value) for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_name(value) for value in part]
+    return part if part is None or isinstance(part, str) else str(getattr(part, "name", None) or getattr(part, "__name__", part))
 
 
 def _compile(model: Any, config: DictConfig, data: DataSet) -> None:

@@ -100,7 +100,15 @@ def _train(
     stopped = (found.path / "checkpoints").exists()
     modules = Modules(found.inputs["code"], partial(building.imported, config)) if stopped else None
     shareable = backend.is_tensorflow() and config.strategy.name == "single"
-    shared = session.model(lambda: building.build(config, seeds, data), batch, shareable)
+
+    def came_compiled(used: dict[str, Any]) -> None:
+        found.update(compiled=used)
+        said(
+            f"The model function returns a compiled model: it is trained with its own optimizer ({used['optimizer']['class']}), "
+            "loss and metrics. optimizer.*, training.loss and training.metrics of the config are not used; the record says what is."
+        )
+
+    shared = session.model(lambda: building.build(config, seeds, data, came_compiled), batch, shareable)
     model, level = shared.model, str(config.determinism.level)
     if level == "portable":
         portable.check_operations(level, looking.graphs(model, batch()))
