@@ -47,7 +47,7 @@ def keras_dataset(dataset: str, tokens: int = 10_000, length: int = 200) -> Data
         else:
             (x, y), (x_test, y_test) = getattr(keras.datasets, dataset).load_data()
     except Exception as error:  # get_file wraps whatever the network says in a plain Exception
-        home = os.environ.get("KERAS_HOME") or "~/.keras"
+        home = os.environ.get("KERAS_HOME") or "~/.keras"  # seedbed: ignore[SB406] where data lie, and Keras's own name for it
         raise Refused(f"data.source.dataset={dataset}: not in Keras's cache ({home}/datasets), and the download failed: {error}") from error
     if dataset == "imdb":
         pad = keras.utils.pad_sequences

@@ -271,6 +271,8 @@ ROWS = [
     row("SB404", "import os\nimport tensorflow as tf\nn = os.cpu_count() or 1\ntf.config.threading.set_intra_op_parallelism_threads(n) #!", "import os\nfrom multiprocessing import Pool\ndef f(work, x):\n    with Pool(os.cpu_count()) as pool:\n        return pool.map(work, x)"),
     row("SB404", "import os\nos.environ['OMP_NUM_THREADS'] = str(os.cpu_count()) #!", "import os\nos.environ['OMP_NUM_THREADS'] = '1'"),
     row("SB405", "import locale\nlocale.setlocale(locale.LC_ALL, '') #!", "import locale\nlocale.setlocale(locale.LC_ALL, 'C')"),
+    row("SB406", "import os\nunits = int(os.environ['UNITS']) #!", "import os\ndef f(units):\n    os.environ['UNITS'] = str(units)"),
+    row("SB406", "from os import getenv\nunits = getenv('UNITS', '3') #!", "import os\npath = os.path.join('a', 'b')"),
     row("SB405", "import time\ndef f(t):\n    return time.localtime(t).tm_hour #!", "import time\ndef f(t):\n    return time.gmtime(t).tm_hour, time.localtime()"),
     # --- ruff's
     row("NPY002", "import numpy as np\nx = np.random.rand(3) #!", "import numpy as np\nx = np.random.default_rng(1).random(3)"),

@@ -107,6 +107,9 @@ RULES = _table(
     Rule("SB405", "the machine's locale or time zone",
          "numbers, sorting and dates are then read as this machine's settings say",
          "locale 'C' or none; datetime.fromtimestamp(t, tz=datetime.UTC), calendar.timegm, time.gmtime"),
+    Rule("SB406", "a variable of the environment is read",
+         "another shell gives another result; the run key counts the value, but nobody sees it in the config",
+         "take it as an argument, and say ${oc.env:NAME} in the config"),
     # --- ruff's
     Rule("NPY002", "NumPy's global generator",
          "whoever else draws from it, a library included, shifts the numbers that come after; unseeded, they differ in every process",

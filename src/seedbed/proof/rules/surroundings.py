@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from seedbed.proof.rules.names import Source
 from seedbed.proof.rules.syntax import FUNCTIONS, argument, is_none, last
 from seedbed.proof.rules.values import bound_values
+from seedbed.run import environment_reads
 
 HASH_SEED = "PYTHONHASHSEED"
 NUMBERS_OF_CORES = {"os.cpu_count", "os.process_cpu_count", "multiprocessing.cpu_count", "psutil.cpu_count", "os.sched_getaffinity"}
@@ -50,6 +51,9 @@ def findings(source: Source) -> Iterator[tuple[str, ast.AST, str]]:
             yield "SB402", node, f"{name} set after `{module}` was imported"
         if name.endswith("_THREADS") and value is not None and _counts_cores(source, value):
             yield "SB404", node, f"{name} is what this machine has"
+    for node, read in environment_reads.reads(source.tree):
+        if read is not None and not isinstance(source.parent.get(node), ast.Expr):  # all of it goes to a process that is started
+            yield "SB406", node, f"the value of {read} decides"
     for one in source.nodes:
         if isinstance(one, ast.Assign | ast.AnnAssign) and not isinstance(one.value, ast.Lambda):
             for target in one.targets if isinstance(one, ast.Assign) else [one.target]:
