@@ -164,6 +164,8 @@ def _method(source: Source, attribute: ast.Attribute, kind: str, seen: frozenset
 def _comprehension(source: Source, made: ast.AST, seen: frozenset[ast.AST]) -> bool:
     if loops.draws(source, made):
         return True
+    if isinstance(source.parent.get(made), ast.Expr) and isinstance(made, ast.ListComp | ast.SetComp):
+        return loops.effects(source, made.elt, made, seen)  # written for what its calls do
     if isinstance(made, ast.SetComp):
         return False
     return counts(source, made, MAPPING if isinstance(made, ast.DictComp) else SEQUENCE, seen)

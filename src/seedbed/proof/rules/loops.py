@@ -92,6 +92,8 @@ def _statement(source: Source, node: ast.AST, loop: Loop, seen: frozenset[ast.AS
             return flow.given_back(source, node.value, flow.SEQUENCE, seen)
         case ast.Expr(value=ast.Call() as call) | ast.Expr(value=ast.Await(value=ast.Call() as call)):
             return _effect(source, call, loop, seen)
+        case ast.Expr(value=ast.Tuple() | ast.List() | ast.BoolOp() | ast.IfExp() as several):  # several calls on one line
+            return effects(source, several, loop, seen)
         case ast.Assign():
             return any(_stored(source, target, node, loop, seen) for target in node.targets)
         case ast.AnnAssign():
@@ -105,7 +107,13 @@ def _statement(source: Source, node: ast.AST, loop: Loop, seen: frozenset[ast.AS
     )
 
 
-def _effect(source: Source, call: ast.Call, loop: Loop, seen: frozenset[ast.AST]) -> bool:
+def effects(source: Source, node: ast.AST, loop: ast.AST, seen: frozenset[ast.AST]) -> bool:
+    """Whether a call that stands for its own sake, or one in a tuple of such calls, leaves something that depends on the order."""
+    calls = [node] if isinstance(node, ast.Call) else [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.Call)]
+    return any(_effect(source, one, loop, seen) for one in calls)
+
+
+def _effect(source: Source, call: ast.Call, loop: ast.AST, seen: frozenset[ast.AST]) -> bool:
     """Whether a call for its own sake leaves something that depends on the order."""
     name, word = source.resolve(call.func), last(call.func)
     if name in FREE_FUNCTIONS or name == "builtins.print" or word in FOR_PEOPLE or "sort" in word or word.startswith("assert"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from seedbed.proof.rules import flow, sets
+from seedbed.proof.rules import flow, loops, sets
 from seedbed.proof.rules.names import Source
 from seedbed.proof.rules.syntax import argument, is_false, last
-from seedbed.proof.rules.values import is_number, origins, uses
+from seedbed.proof.rules.values import definition, is_number, origins, uses
 
 LISTINGS = {"os.listdir", "os.scandir", "glob.glob", "glob.iglob", "tensorflow.io.gfile.listdir", "tensorflow.io.gfile.glob"}
 WALKS = {"os.walk", "os.fwalk", "tensorflow.io.gfile.walk"}
@@ -18,10 +18,15 @@ PATH_METHODS = {"iterdir", "rglob"}
 SORTED_SYSTEMS = ("fsspec", "gcsfs", "s3fs", "adlfs")
 SORTED_NAMES = {"fs", "filesystem", "file_system", "bucket", "store"}
 AS_COMPLETED = {"concurrent.futures.as_completed", "asyncio.as_completed", "dask.distributed.as_completed", "distributed.as_completed"}
+WAIT = {"asyncio.wait", "concurrent.futures.wait"}
 BY_ADDRESS = {"builtins.id": "where an object lies in memory", "builtins.hash": "a hash that each process salts"}
 # When a file was changed, read or made is another time in each copy and checkout, and its inode another number.
 TIMES = {"os.path.getmtime", "os.path.getatime", "os.path.getctime"}
 ST_TIMES = {f"st_{name}{unit}" for name in ("mtime", "atime", "ctime", "birthtime") for unit in ("", "_ns")} | {"st_ino"}
+# How threads get their work, and how they put what they have made into something that they share.
+HAND_OVER = {"submit", "map", "imap", "starmap", "apply_async", "map_async", "starmap_async"}
+THREAD_POOLS = {"concurrent.futures.ThreadPoolExecutor", "multiprocessing.pool.ThreadPool", "multiprocessing.dummy.Pool"}
+FILL = {"append", "extend", "insert", "appendleft", "put", "put_nowait"}
 # NumPy leaves in them what the memory held before.
 NOT_FILLED = {"numpy.empty", "numpy.empty_like"}
 
@@ -45,9 +50,39 @@ def findings(source: Source) -> Iterator[tuple[str, ast.AST, str]]:
             yield "SB203", call, f"`{_short(call)}`, {BY_ADDRESS[name]}, {use}"
         elif (last(call.func) == "imap_unordered" or name in AS_COMPLETED) and flow.counts(source, call, flow.SEQUENCE):
             yield "SB204", call, f"`{last(call.func)}` hands results on in the order in which they are ready"
+        elif name in WAIT and _waited_counts(source, call):
+            yield "SB204", call, f"`{name}` gives a set of what is ready, in no order"
         elif name in NOT_FILLED and _read_first(source, call):
             yield "SB205", call, f"`{_short(call)}` is computed with before it is filled"
         yield from _sort_key(source, call, name)
+        for container in _filled_by_threads(source, call, name):
+            yield "SB204", call, f"threads fill `{container.id}` in the order in which they are ready"
+
+
+def _filled_by_threads(source: Source, call: ast.Call, name: str) -> list[ast.Name]:
+    """The lists and queues of elsewhere that a function puts something into which is handed to threads here."""
+    if name in ("threading.Thread", "threading.Timer"):
+        work = argument(call, 1 if name.endswith("Timer") else None, "target", "function")
+    elif isinstance(call.func, ast.Attribute) and call.func.attr in HAND_OVER and call.args:
+        made = origins(source, call.func.value)
+        threads = any(one in THREAD_POOLS for one in made) or (call.func.attr == "submit" and not any("Process" in one for one in made))
+        work = call.args[0] if threads else None
+    else:
+        return []
+    if isinstance(work, ast.Attribute) and work.attr in FILL and isinstance(work.value, ast.Name):
+        return [work.value] if loops.collected(source, work.value, call, frozenset()) else []
+    function = definition(source, work)
+    if function is None or isinstance(function, ast.ClassDef):
+        return []
+    filled: dict[str, ast.Name] = {}
+    for one in ast.walk(function):
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in FILL:
+            into = one.func.value
+            home = source.home(into) if isinstance(into, ast.Name) else None
+            elsewhere = isinstance(into, ast.Name) and home is not None and home.node is not function
+            if isinstance(into, ast.Name) and elsewhere and loops.collected(source, into, one, frozenset()):
+                filled[into.id] = into
+    return list(filled.values())
 
 
 def _listing(source: Source, call: ast.Call, name: str) -> str:
@@ -80,6 +115,18 @@ def _walk_counts(source: Source, call: ast.Call) -> bool:
     home = source.home(files) if isinstance(files, ast.Name) else None
     bindings = [one for one in home.names[files.id] if one.node is loop] if home and isinstance(files, ast.Name) else []
     return any(flow.any_use(source, files.id, one, flow.SEQUENCE, frozenset()) for one in bindings)  # type: ignore[attr-defined]
+
+
+def _waited_counts(source: Source, call: ast.Call) -> bool:
+    """Whether the order of either set counts that `done, rest = wait(…)` gives."""
+    statement = next((one for one in source.ancestors(call) if isinstance(one, ast.stmt)), None)
+    targets = statement.targets[0] if isinstance(statement, ast.Assign) else None
+    for name in targets.elts if isinstance(targets, ast.Tuple) else []:
+        if isinstance(name, ast.Name) and (home := source.home(name)):
+            bound = [one for one in home.names[name.id] if one.node is statement]
+            if any(flow.any_use(source, name.id, one, flow.SET, frozenset()) for one in bound):
+                return True
+    return False
 
 
 def _sorted_in(source: Source, loop: ast.For, name: str) -> bool:
