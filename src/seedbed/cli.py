@@ -242,6 +242,8 @@ def sync(argv: list[str]) -> int:
             f"seedbed sync: {len(keys)} of the records ({which}) name {place}, which neither this project's "
             f"configuration nor MLFLOW_TRACKING_URI does: nothing was sent there. If you trust it: {_to(place, options)}"
         )
+    if unreadable and not found:
+        return 2
     return 1 if unreadable or failed or any(strange.values()) else 0
 
 

@@ -88,3 +88,17 @@ def test_surplus_files_are_not_sent(record: Record, uri: str) -> None:
     (record.path / "id_ed25519").write_text("a private key")
     run_id = tracking.push(record, uri, "seedbed")
     assert "record/id_ed25519" not in {item.path for item in client(uri).list_artifacts(run_id, "record")}
+
+
+@pytest.mark.parametrize("name", ["record.json", "history.jsonl", "config.yaml"])
+@pytest.mark.parametrize("how", ["edited", "missing"])
+def test_a_copy_that_was_changed_there_is_sent_again(
+    name: str, how: str, record: Record, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == [record.key]
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == []  # compared, and the same
+    (copy,) = record.path.parents[1].glob(f"**/artifacts/record/{name}")
+    whole = copy.read_bytes()
+    copy.write_bytes(b"#" + whole[1:]) if how == "edited" else copy.unlink()
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == [record.key]
+    assert copy.read_bytes() == whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from contextlib import suppress
@@ -95,6 +96,27 @@ def _downloaded(client: Any, run: Any, folder: Path) -> Path:
         with limits.asking(uri, BRINGS, largest):
             files._download_file(f"record/{name}", str(fresh / name))
     return fresh
+
+
+def differing(record: Any, uri: str, run_id: str) -> list[str]:
+    """The files of a finished record that `uri` has not, or has with other bytes: compared by hash, each of them downloaded.
+
+    Raises whatever the server does; Refused for an answer that is none.
+    """
+    settle()
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    with scratch.folder("comparing") as folder:
+        there = _downloaded(client, client.get_run(run_id), Path(folder))
+        files = {name: kept for name, kept in record.files().items() if name in claims.FILES}
+        return [name for name, (sha256, _) in files.items() if _hash(there / name) != sha256]
+
+
+def _hash(path: Path) -> str | None:
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return None
 
 
 def bring(run_id: str, uri: str, folder: Path) -> Path:

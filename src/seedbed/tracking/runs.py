@@ -15,7 +15,7 @@ from seedbed import Refused, notes
 from seedbed.run import plain_files, scratch
 from seedbed.run.plain_text import harmless
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, is_held
-from seedbed.tracking import descriptions, models, names, views
+from seedbed.tracking import descriptions, fetching, models, names, views
 from seedbed.tracking.names import allowed
 from seedbed.tracking.store import answers, check_artifacts, experiment_id_of, is_there, settle, store_lock
 
@@ -89,14 +89,15 @@ def send(
 ) -> tuple[list[str], dict[str, str]]:
     """Push what is missing of each record to each of its places: (keys that were sent, what went wrong by key).
 
-    experiment: in MLflow; None: the one that each record's config names. A store that doesn't answer is asked once.
+    experiment: in MLflow; None: the one that each record's config names. A store that doesn't answer is asked once. What a store
+    has of a finished record is compared by hash, and sent again where it is another.
     """
     sent: dict[str, None] = {}
     failed, silent = {}, set()
     for record in found:
         for uri in places(record):
             try:
-                if uri in silent or (notes.is_complete(record, uri) and not is_lost(record, uri)):
+                if uri in silent or (notes.is_complete(record, uri) and not is_lost(record, uri) and not _is_damaged(record, uri)):
                     continue
                 gone = not is_held(runs, record.key)
                 push(record, uri, experiment or record.config()["tracking"]["experiment"], gone=gone)
@@ -115,6 +116,15 @@ def is_lost(record: Record, uri: str) -> bool:
     run_id = notes.state(record, uri).get("run_id")
     with store_lock(uri):
         return run_id is None or not is_there(MlflowClient(uri), run_id, ("active", "deleted"))
+
+
+def _is_damaged(record: Record, uri: str) -> bool:
+    """Whether `uri` has a finished record's files with other bytes than they have here, or lacks any."""
+    if record.status != FINISHED:
+        return False
+    run_id = str(notes.state(record, uri)["run_id"])
+    with store_lock(uri):
+        return bool(fetching.differing(record, uri, run_id))
 
 
 def _check_files(record: Record) -> None:
