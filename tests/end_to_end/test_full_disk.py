@@ -24,7 +24,7 @@ from conftest import OUTSIDE
 from seedbed import Refused, cli
 from seedbed.run import record, training
 
-# What fills a disk before an epoch, if the variable FULL is set; in the `after`th run of these records.
+# What fills a disk before an epoch, if a file says so (a variable that it read would be part of the key); in the `after`th run of these records.
 FULL = """
 import os, resource
 from pathlib import Path
@@ -36,7 +36,7 @@ class Full(keras.callbacks.Callback):
         self.folder, self.epoch, self.leave, self.how, self.after = Path(folder), epoch, leave, how, after
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch != self.epoch or "FULL" not in os.environ or len(list(self.folder.glob("runs/*/model.keras"))) != self.after:
+        if epoch != self.epoch or not Path(__file__).with_name("switched-on").exists() or len(list(self.folder.glob("runs/*/model.keras"))) != self.after:
             return
         if self.how == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.leave, resource.RLIM_INFINITY))
@@ -108,15 +108,15 @@ VARIANTS = ("history", "record", "limit")
 @pytest.mark.parametrize("what", [pytest.param(what, marks=[pytest.mark.slow] if what in VARIANTS else []) for what in BROKEN])
 def test_a_run_is_broken_off_and_goes_on_as_if_nothing_had_been(
     what: str, request: pytest.FixtureRequest, trained: Callable[..., record.Record], plugin: Callable[..., Path], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     words, when, says, resumed = BROKEN[what]
     disk = tmp_path if what == "limit" else request.getfixturevalue("disk")
-    plugin("full", FULL)
+    switch = plugin("full", FULL) / "switched-on"
     words = [*words, full(disk, **when)]
-    with monkeypatch.context() as patch:
-        patch.setenv("FULL", "1")
-        broken = trained(disk, *words)
+    switch.touch()
+    broken = trained(disk, *words)
+    switch.unlink()
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert cli._report(broken, NOT_TRACKED, words, as_json=True) == 1
     out, error = capsys.readouterr()
@@ -193,9 +193,12 @@ def test_a_study_stops_at_the_seed_that_found_no_room_and_goes_on_there(
     disk: Path, plugin: Callable[..., Path], trained: Callable[..., record.Record], tmp_path: Path
 ) -> None:
     env = {"PYTHONPATH": str(plugin("full", FULL))}
+    switch = Path(env["PYTHONPATH"], "switched-on")
     config = [*SIX, "checkpoint.every_epochs=1", full(disk, 3, after=1), "tracking=none"]
     words = ["repeat", "study.n=2", *config, f"runs='{disk}/runs'"]
-    status, told, error = seedbed(*words, FULL="1", **env)
+    switch.touch()
+    status, told, error = seedbed(*words, **env)
+    switch.unlink()
     assert status == 1, error
     assert error.startswith("The study stops here. The run was broken off after epoch 4 of 6: ")
     assert error.count("\n") == 1
@@ -210,7 +213,9 @@ def test_a_study_stops_at_the_seed_that_found_no_room_and_goes_on_there(
 def test_verify_compares_nothing_that_a_full_disk_has_broken_off(disk: Path, plugin: Callable[..., Path]) -> None:
     """Two executions that end at other places, because of the disk, say nothing of the run: it could not be asked (2), not 'NO' (1)."""
     words = [*SIX, full(disk, 5), f"runs='{disk}/runs'"]
-    status, said, error = seedbed("verify", *words, PYTHONPATH=str(plugin("full", FULL)), FULL="1")
+    folder = plugin("full", FULL)
+    (folder / "switched-on").touch()
+    status, said, error = seedbed("verify", *words, PYTHONPATH=str(folder))
     assert (status, said) == (2, {})
     assert error.splitlines()[:-1] == ["Execution 1: as it is."]
     assert "the disk is full. Free some space, then the same command again." in error
@@ -220,8 +225,11 @@ def test_verify_compares_nothing_that_a_full_disk_has_broken_off(disk: Path, plu
 def test_a_study_on_a_disk_with_no_byte_left(disk: Path, plugin: Callable[..., Path]) -> None:
     """Not even how the seed stands can be written down."""
     env = {"PYTHONPATH": str(plugin("full", FULL))}
+    switch = Path(env["PYTHONPATH"], "switched-on")
+    switch.touch()
     words = ["repeat", "study.n=3", *SIX, "checkpoint.every_epochs=1", full(disk, 3, 0, after=1), "tracking=none", f"runs='{disk}/runs'"]
-    status, told, error = seedbed(*words, FULL="1", **env)
+    status, told, error = seedbed(*words, **env)
+    switch.unlink()
     assert status == 1, error
     assert error.startswith("The study stops here.")
     assert "the disk is full. Free some space" in error

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 # What a command imports around a run: it composes the config, prints, and sends what the record says. No bit depends on it.
 AROUND = {
-    "seedbed.__main__", "seedbed.cli", "seedbed.composing", "seedbed.follower", "seedbed.new", "seedbed.notes", "seedbed.printed",
+    "seedbed.__main__", "seedbed.cli", "seedbed.command_line", "seedbed.composing", "seedbed.follower", "seedbed.fsck", "seedbed.new", "seedbed.notes", "seedbed.printed",
     "seedbed.proofs", "seedbed.show", "seedbed.studies", "seedbed.ui",
 }  # fmt: skip
 
