@@ -131,7 +131,7 @@ def printed_lines(words: Sequence[str]) -> dict[str, str]:
     from seedbed.study import show as study_show
 
     study = SimpleNamespace(stopped=False, complete=True, study=SimpleNamespace(masters=range(5)))
-    options = Namespace(against=["training.engine=fit seeds.hash=1"], against_cpu=[], leave=["load"], resume=True)
+    options = Namespace(against=["training.engine=fit seeds.hash=1"], against_cpu=[], leave=["load"], resume=True, study=False)
     verdict = SimpleNamespace(diagnosis=None, holds=True, sides=[1, 2, 3])
     again = proofs._again(words, options)
     refused: Any = SimpleNamespace(trained=False, commit=None, reasons=[], inputs=[SimpleNamespace(what="code", same=False)], digests=[])

@@ -21,7 +21,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "local"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests" / "example").mkdir(parents=True)  # as here, where tests mirror src
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
+    for name in ("conftest.py", "forked.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
     monkeypatch.setenv("SEEDBED_ROOT", str(tmp_path))
     return tmp_path
 

@@ -209,12 +209,18 @@ class Graph:
             while self._waiting:
                 place, node = self._waiting.popleft()
                 kind = kind_of(node)
-                self.nodes[place] = Node(place, node, kind, _CONTENTS[kind](self, node, place), name)
+                self.nodes[place] = Node(place, node, kind, self._content_of(node, kind, place), name)
         self.nodes[ROOTS] = Node(ROOTS, roots, "roots", content, ROOTS)
 
     def _is_node(self, value: Any) -> bool:
         constant = isinstance(value, (*CONSTANT, *CLOCK, *IDENTITY, np.generic, tuple, frozenset, types.MethodType, weakref.ref))
         return not (constant and not isinstance(value, types.ModuleType)) and type(value) not in ATOMS and not tensor_of(value)
+
+    def _content_of(self, node: Any, kind: str, place: str) -> Any:
+        try:
+            return _CONTENTS[kind](self, node, place)
+        except Exception as error:  # whatever a type of somebody's does when it is read: OmegaConf's `???`, a property that raises
+            return Fixed(f"a {type(node).__name__}, whose state can't be seen", type(error).__name__, node)
 
     def _place(self, value: Any, place: str) -> str:
         if id(value) not in self.places:
@@ -313,7 +319,7 @@ def is_own(module: str) -> bool:
     top = module.partition(".")[0]
     if top in LIBRARIES | UNWATCHED or (top in sys.stdlib_module_names and top != "__main__"):
         return False
-    return top == "__main__" or provenance.is_own_module(module) or not provenance.is_locked(top)
+    return top == "__main__" or provenance.is_own_module(module) or provenance.is_helper(top)
 
 
 def state_names(value: Any) -> Iterator[str]:

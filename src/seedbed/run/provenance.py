@@ -345,6 +345,11 @@ def is_locked(top: str) -> bool:
     return any(_plain(name) in _locked_names() for name in names)
 
 
+def is_helper(top: str) -> bool:
+    """Whether a top-level module is an installed helper of the user's, which no lock names. Without a lock nobody can say: none is."""
+    return bool(lock_files()) and not is_locked(top)
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
 

@@ -158,8 +158,11 @@ def _modules(names: Iterable[str]) -> dict[str, Any]:
     """The imported modules of these names, and all of an installed helper's package."""
     found = {}
     for name in names:
+        own = provenance.is_own_module(name)
+        if not own and not provenance.is_helper(name.partition(".")[0]):
+            continue
         for imported, module in list(sys.modules.items()):
-            if imported == name or (imported.startswith(f"{name}.") and not provenance.is_own_module(name)):
+            if imported == name or (imported.startswith(f"{name}.") and not own):
                 found[f"{MODULE}{imported}"] = module
     return found
 

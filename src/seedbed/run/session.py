@@ -131,7 +131,8 @@ class Session:
                 self._shared = None  # it may have been left in any state
                 self._spoilt = f"{_listed(changed)} changed while it was trained" if changed else "the run before this one didn't finish"
         alike.clear_caches(self._own())
-        self._compare()
+        if self._state is not None:  # else it was refused before it came to the user's functions: there is nothing to compare with
+            self._compare()
 
     def left(self) -> dict[str, str]:
         """What this run did not share, or found of earlier runs, and why."""

@@ -82,7 +82,7 @@ class _Saving:
     def saved(self) -> dict[str, Any]:
         changed: dict[str, Any] = {}
         for place, node in self.now.nodes.items():
-            unseen = node.kind in ("opaque", "iterator") and "can't be seen" in node.content.what
+            unseen = isinstance(node.content, Fixed) and "can't be seen" in node.content.what
             if unseen and not node.root.startswith(MODULE):
                 raise CannotSave(f"{place} is {node.content.what}")
             before, begun = self.built.nodes.get(place), self.begun.nodes.get(place)
