@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundl
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync fsck image docker-train docker-repeat docker-verify docker-shell legacy test test-slow portable-test portable-table emulation image-test new lint bench comparison pictures jax torch cluster lock lock-check release-check coverage clean
+.PHONY: help train repeat compare variance report tutorial verify diagnose replay diff audit ui doctor sync fsck image docker-train docker-repeat docker-verify docker-shell legacy test portable-test portable-table emulation image-test new lint bench comparison pictures jax torch cluster lock lock-check release-check coverage clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^ifneq .*wildcard/ {path = $$0; sub(/.*wildcard /, "", path); sub(/\).*/, "", path); hidden = system("[ -e \"" path "\" ]")} \
@@ -110,14 +110,25 @@ template-check: setup-template  ## is the machinery here what the template's ver
 	@BIN="$(VENV)/template/bin" .ci/template-check
 endif
 
-# JAX and PyTorch only where there are tests of them
+# The tiers of the tests: docs/testing.md. JAX and PyTorch only where there are tests of them.
+OTHERS := not slow and not image and not emulation
 TESTED := setup-$(if $(wildcard tests/end_to_end/test_backends.py),backends,dev) $(if $(wildcard mkdocs.yml),setup-docs)
 
-test: $(TESTED)  ## the tests: make test ARGS="-k seeds"
-	@"$(BIN)/python" -m pytest -m "not slow and not image and not emulation" $(ARGS)
+test: setup-dev  ## the tests that every change is tried with, in minutes: make test ARGS="-k seeds"
+	@"$(BIN)/python" -m pytest -m "not integration and $(OTHERS)" $(ARGS)
 
-test-slow: $(TESTED)  ## more cases of what the tests show, which don't fit into half an hour of CI
+ifneq ($(wildcard tests/end_to_end),)
+.PHONY: test-integration test-slow test-all
+test-integration: $(TESTED)  ## servers, clusters, kills, full disks, browsers, other backends, copies of the project, documents
+	@"$(BIN)/python" -m pytest -m "integration and $(OTHERS)" $(ARGS)
+
+test-slow: $(TESTED)  ## more cases of what the tests show, too long for CI
 	@"$(BIN)/python" -m pytest -m "slow and not image and not emulation" $(ARGS)
+
+test-all: $(TESTED)  ## every test there is, of the image and on emulated CPUs too (some hours)
+	@"$(BIN)/python" -m pytest -m "not image and not emulation"
+	@$(MAKE) --no-print-directory portable-test image-test
+endif
 
 ifneq ($(wildcard tests/portable),)
 portable-test: setup-dev  ## determinism=portable: the same bits on emulated CPUs, fewer cores, masked features (an hour; ARGS="-k cnn")
@@ -135,7 +146,7 @@ endif
 # 1.4 times the tests' CPU time, so no part of them. The report comes even if one fails; a process that is killed leaves none.
 coverage: $(TESTED)  ## which lines the tests execute, child processes included: a table, and pages in build/coverage/html (ARGS as for test)
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@status=0; "$(BIN)/python" -m coverage run -m pytest -m "not slow and not image and not emulation" $(ARGS) || status=$$?; \
+	@status=0; "$(BIN)/python" -m coverage run -m pytest -m "$(OTHERS)" $(ARGS) || status=$$?; \
 	"$(BIN)/python" -m coverage combine --quiet && "$(BIN)/python" -m coverage report && "$(BIN)/python" -m coverage html --quiet; \
 	echo "Line by line: build/coverage/html/index.html"; exit $$status
 

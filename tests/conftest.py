@@ -6,6 +6,8 @@ environment is set here, before pytest-xdist starts its workers, to what `conf/d
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib
 import json
 import os
@@ -20,6 +22,7 @@ from typing import Any
 import forked
 import numpy as np
 import pytest
+import tiers
 from hypothesis import settings
 
 # derandomized: a test suite about repeatable results shouldn't have a verdict that depends on the day
@@ -46,12 +49,20 @@ OUTSIDE = {name: value for name, value in os.environ.items() if name not in STRI
 os.environ.update(STRICT | QUIET)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the suite's own rules kept."""
+    config.pluginmanager.register(tiers)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(tiers.Session(ROOT))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def strict_process() -> None:
-    """TensorFlow takes its number of threads before its first operation, or never."""
+    """TensorFlow takes its number of threads before its first operation, or never. What most tests import is imported here, once."""
     from omegaconf import OmegaConf
 
-    from seedbed.run import determinism
+    from seedbed import cli, proofs, studies  # noqa: F401
+    from seedbed.run import determinism, fitting, training  # noqa: F401
 
     level: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "determinism" / "strict.yaml"))
     determinism.apply({**level, "environment": STRICT})
@@ -113,16 +124,26 @@ def seedbed(tmp_path: Path, forks: forked.Parent, request: pytest.FixtureRequest
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[..., Any]:
     """`config("data=digits", "model=cnn")`: the composed config, with records under the test's own folder."""
+
+    def composed(*overrides: str) -> Any:
+        found = copy.deepcopy(_composed(overrides))
+        if not any(word.startswith("runs=") for word in overrides):
+            found.runs = str(tmp_path / "runs")
+        return found
+
+    return composed
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> Any:
+    """A composed config, made once a session: composing costs a third of a second."""
     from hydra import compose, initialize_config_dir
 
     from seedbed.run import config as configs
 
-    def composed(*overrides: str) -> Any:
-        configs.register()
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return compose("train", [f"runs='{tmp_path / 'runs'}'", "tracking=none", *overrides])
-
-    return composed
+    configs.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", ["tracking=none", *overrides])
 
 
 def data_config(folder: Path, target: str) -> list[str]:

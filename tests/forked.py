@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ class Parent:
 
     def run(self, words: Sequence[str], environment: Mapping[str, str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
         """Call `seedbed WORDS`; as `subprocess.run` with `capture_output` and `text`."""
+        import tiers  # which the process that forks has no use for
+
         if self.process is None or self.process.poll() is not None:
             command = [sys.executable, "-P", __file__]
             self.process = subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -53,7 +56,8 @@ class Parent:
             self.process.stdin.flush()
             told = self.process.stdout.readline()
             assert told, "the parent of all forks has ended"
-            status = json.loads(told)
+            status, seconds = json.loads(told)
+            tiers.forked_seconds += seconds
             if status is None:
                 raise subprocess.TimeoutExpired(["seedbed", *words], timeout, out.read_text(), err.read_text())
             return subprocess.CompletedProcess(["seedbed", *words], status, out.read_text(), err.read_text())
@@ -72,12 +76,15 @@ def main() -> None:
     os.dup2(2, 1)
     for line in sys.stdin:
         order = json.loads(line)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = used.ru_utime + used.ru_stime
         child = os.fork()
         if child == 0:
             os.close(own)
             _be_the_command(order)
         status = _waited_for(child, order["timeout"])
-        os.write(own, (json.dumps(status) + "\n").encode())
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        os.write(own, (json.dumps([status, used.ru_utime + used.ru_stime - before]) + "\n").encode())
 
 
 def _be_the_command(order: Mapping[str, Any]) -> None:

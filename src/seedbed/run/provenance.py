@@ -368,7 +368,8 @@ def _files_of(module: str) -> str:
     return "\n".join(lines)
 
 
-def _imports(source: bytes, module: str, is_package: bool) -> list[str]:
+@cache
+def _imports(source: bytes, module: str, is_package: bool) -> tuple[str, ...]:
     names = []
     package = module if is_package else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(source)):
@@ -378,4 +379,4 @@ def _imports(source: bytes, module: str, is_package: bool) -> list[str]:
             parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parents, node.module] if node.module else parents)
             names += [f"{base}.{alias.name}" for alias in node.names]
-    return names
+    return tuple(names)

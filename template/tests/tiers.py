@@ -1,0 +1,1 @@
+../../tests/tiers.py
