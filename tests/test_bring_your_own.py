@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import OUTSIDE, ROOT
 
+pytestmark = pytest.mark.integration
+
 PAGE = ROOT / "docs" / "bring-your-own.md"
 FILE = re.compile(r"(?:# @package _global_\n)?# ([\w./-]+\.(?:py|yaml))\n")
 FOR_THE_MACHINERY = ("src", "conf", "tests/conftest.py", "tests/forked.py", "pyproject.toml")

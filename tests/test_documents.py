@@ -26,6 +26,8 @@ from seedbed import cli
 from seedbed.run import config
 from seedbed.study import compare
 
+pytestmark = pytest.mark.integration
+
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OWN_TESTS = {"bring-your-own.md", "causes.md"}  # what they say is run there: test_bring_your_own.py, proof/test_causes.py
 # files that the reader has just made, by the commands or blocks above

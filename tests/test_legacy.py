@@ -15,6 +15,8 @@ import pytest
 import worktree
 from conftest import OUTSIDE, ROOT
 
+pytestmark = pytest.mark.integration
+
 LEGACY = ROOT / "docker" / "legacy"
 FILES = ("build.txt", "requirements.txt")
 

@@ -13,6 +13,8 @@ from types import ModuleType
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.integration
+
 PICTURES = ROOT / "docs" / "pictures"
 
 

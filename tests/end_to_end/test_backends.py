@@ -24,6 +24,8 @@ from seedbed import Refused
 from seedbed.run import backend, determinism
 from seedbed.run import config as configs
 
+pytestmark = pytest.mark.integration
+
 OTHERS = [
     pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} can't be had here: `make {name}` says why"))
     for name in ("jax", "torch")

@@ -21,6 +21,8 @@ from seedbed import notes, tracking
 from seedbed.run import training
 from seedbed.run.record import Record, all_records
 
+pytestmark = pytest.mark.integration
+
 
 class Training:
     """A `seedbed train` that goes on while the test looks at it; its output in files."""

@@ -11,6 +11,8 @@ import pytest
 from conftest import data_config
 from end_to_end.driver import MODELS, trained
 
+pytestmark = pytest.mark.integration
+
 EARLY = "+training.callbacks.early={_target_: keras.callbacks.EarlyStopping, patience: 0, min_delta: 1, restore_best_weights: true}"
 PLATEAU = "+training.callbacks.plateau={_target_: keras.callbacks.ReduceLROnPlateau, patience: 0, factor: 0.5, monitor: loss, min_delta: 9}"
 JOBS = {

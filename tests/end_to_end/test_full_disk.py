@@ -24,6 +24,8 @@ from conftest import OUTSIDE
 from seedbed import Refused, cli
 from seedbed.run import record, training
 
+pytestmark = pytest.mark.integration
+
 # What fills a disk before an epoch, if a file says so (a variable that it read would be part of the key); in the `after`th run of these records.
 FULL = """
 import os, resource

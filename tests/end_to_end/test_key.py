@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.integration
+
 # What a command imports around a run: it composes the config, prints, and sends what the record says. No bit depends on it.
 AROUND = {
     "seedbed.__main__", "seedbed.cli", "seedbed.command_line", "seedbed.composing", "seedbed.follower", "seedbed.fsck", "seedbed.new", "seedbed.notes", "seedbed.printed",

@@ -27,6 +27,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "launcher",
     [["joblib", "hydra.launcher.n_jobs=2"], pytest.param(["submitit_local", "study.per_job=2"], marks=pytest.mark.slow)],
@@ -60,6 +61,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
         subprocess.run([RAY, "stop", "--force"], env=env, capture_output=True, timeout=120)
 
 
+@pytest.mark.integration
 def test_on_a_ray_cluster_of_two_nodes(seedbed: Callable[..., Any], alone: dict[str, str], cluster: str, tmp_path: Path) -> None:
     words = ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={cluster}", "study.per_job=2"]
     found = seedbed("repeat", *WORDS, *words, "--json")
@@ -70,6 +72,7 @@ def test_on_a_ray_cluster_of_two_nodes(seedbed: Callable[..., Any], alone: dict[
     assert len(nodes) == 2, nodes  # each has one core, and takes one of the two jobs
 
 
+@pytest.mark.integration
 def test_without_a_cluster_there_is_a_message(seedbed: Callable[..., Any]) -> None:
     found = seedbed("repeat", "study.n=2", "hydra/launcher=ray", "hydra.launcher.ray.init.address='nowhere://x'")
     assert found.status == 2
@@ -116,6 +119,7 @@ def test_a_node_of_another_kind_refuses_at_strict(seedbed: Callable[..., Any], t
     assert launch._other_machine(tmp_path, "tensorflow") is None
 
 
+@pytest.mark.integration
 def test_a_worker_without_the_levels_environment_refuses(tmp_path: Path) -> None:
     """Started by hand, that is: `launch` starts it with the right one."""
     order = """

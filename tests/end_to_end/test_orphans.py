@@ -13,6 +13,8 @@ import pytest
 from conftest import OUTSIDE, data_config
 from run.test_children import MARK, left, until_none_is_left
 
+pytestmark = pytest.mark.integration
+
 # Says that it is there and waits, as a slow data function, hook or batch of the user's does; in a worker process, or before that.
 WAITS = """
 import multiprocessing, os, pathlib, time

@@ -23,6 +23,8 @@ from end_to_end.test_tracking_server import Server, ended, followers
 
 from seedbed.run.record import all_records
 
+pytestmark = pytest.mark.integration
+
 DOCKER = ROOT / "docker"
 SCRIPT = DOCKER / "tracking-server"
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from conftest import data_config
 
+pytestmark = pytest.mark.integration
+
 # each is given in another way, and each is in what the data function's error says
 IN_CONFIG, BY_NAME, IN_ADDRESS, IN_QUERY = "pl@nted 'one\"", "planted-two", "planted-three", "planted-four"
 IN_STORE, IN_FILE = "planted-five", "planted-six"

@@ -11,6 +11,8 @@ import pytest
 from conftest import data_config
 from run.leftovers import FIRST, PROGRAMS, Program
 
+pytestmark = pytest.mark.integration
+
 # State that nothing looks for: a variable in a module of Python's own.
 UNSEEN = Program(
     "\nimport colorsys\n\ndef model(spec):\n    colorsys.calls = getattr(colorsys, 'calls', 1) + 1\n    return small(spec, colorsys.calls)\n",

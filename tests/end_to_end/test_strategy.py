@@ -18,6 +18,8 @@ from end_to_end.test_backends import one_core
 from end_to_end.test_resume import finish, start
 from end_to_end.test_same_bits import load
 
+pytestmark = pytest.mark.integration
+
 # dropout, augmentation and batch normalisation; a batch of 32 is no multiple of three replicas
 WORDS = ["experiment=digits_cnn", "model.augment=true", "training.epochs=3", "training.steps_per_epoch=6", "checkpoint.every_epochs=1"]
 

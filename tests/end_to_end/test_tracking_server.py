@@ -22,6 +22,8 @@ from end_to_end.gate import GATE, until
 from seedbed.run import training
 from seedbed.run.record import Record, all_records
 
+pytestmark = pytest.mark.integration
+
 EPOCHS = 30
 
 

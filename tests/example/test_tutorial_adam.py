@@ -115,6 +115,7 @@ print(json.dumps({"backend": keras.backend.backend(), "found": found}))
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_rows_of_both_tables_on_another_backend(backend: str) -> None:
     if importlib.util.find_spec(backend) is None:

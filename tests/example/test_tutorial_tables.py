@@ -65,6 +65,7 @@ def repeated(table: str, seedbed: Callable[..., Any]) -> tuple[Any, np.ndarray]:
         return said, np.array([float(row["train_loss"]) for row in csv.DictReader(file)])
 
 
+@pytest.mark.integration
 def test_the_theano_table_in_a_fresh_process(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     said, errors = repeated("theano_2017", seedbed)
     np.testing.assert_allclose(errors, tables.published()["theano"], rtol=1e-5, atol=1e-9)
@@ -74,6 +75,7 @@ def test_the_theano_table_in_a_fresh_process(seedbed: Callable[..., Any], tmp_pa
     assert alone.json["digests"]["run"] == said["digests"]["3"], "a row doesn't depend on those before it in its process"
 
 
+@pytest.mark.integration
 def test_the_tensorflow_table_in_a_fresh_process_and_on_the_page(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     _, errors = repeated("tensorflow_2017", seedbed)
     columns = tables.published()

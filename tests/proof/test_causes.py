@@ -83,6 +83,7 @@ SLOW = (
 )  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "entry", [pytest.param(entry, id=entry.title, marks=[pytest.mark.slow] if entry.title in SLOW else []) for entry in ENTRIES]
 )

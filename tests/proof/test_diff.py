@@ -422,10 +422,10 @@ def test_every_input_of_a_config_has_a_reach() -> None:
     [
         [],
         ["determinism=seeded", "determinism.threads.intra_op=2", "seeds.master=7", "seeds.init=3"],
-        ["data=digits", "model=cnn", "optimizer=sgd"],
+        pytest.param(["data=digits", "model=cnn", "optimizer=sgd"], marks=pytest.mark.integration),
         ["model.hidden=[50,50]", "optimizer.learning_rate=0.1", "training.class_weight={0:1.0,1:2.0}"],
-        ["backend=jax", "seeds.generator=numpy"],
-        ["strategy=mirrored", "strategy.replicas=3"],
+        pytest.param(["backend=jax", "seeds.generator=numpy"], marks=pytest.mark.integration),
+        pytest.param(["strategy=mirrored", "strategy.replicas=3"], marks=pytest.mark.integration),
         ["data=csv", "data.source.path=a b.csv", "data.source.target=y", "+training.callbacks.stop={_target_: keras.callbacks.EarlyStopping}"],
     ],
 )  # fmt: skip
@@ -755,6 +755,7 @@ def table(path: Path, values: np.ndarray) -> str:
     return f"data.source.path={path}"
 
 
+@pytest.mark.integration
 def test_rows_of_a_real_table(config: Callable[..., Any], tmp_path: Path) -> None:
     values = np.random.default_rng(1).integers(0, 1000, (200, 3))
     edited = values.copy()
@@ -780,6 +781,7 @@ def test_rows_of_a_real_table(config: Callable[..., Any], tmp_path: Path) -> Non
     assert [change.name for change in diff.diff(base, longer).inputs.also] == ["data.source.path"]
 
 
+@pytest.mark.integration
 def test_two_seeds_in_fresh_processes(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     one, two = (seedbed("train", "training.epochs=2", f"seeds.master={seed}", "--json").json["key"] for seed in (1, 2))
     runs = str(tmp_path / "runs")

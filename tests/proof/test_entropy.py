@@ -555,6 +555,7 @@ def audit(seedbed: Any, plugin: Callable[..., Path], tmp_path: Path) -> Callable
     return call
 
 
+@pytest.mark.integration
 def test_audit_names_the_draws_that_reach_the_data_also_a_third_partys(audit: Any, tmp_path: Path) -> None:
     done = audit("reached")
     assert done.status == 1, done.err
@@ -566,6 +567,7 @@ def test_audit_names_the_draws_that_reach_the_data_also_a_third_partys(audit: An
     assert not (tmp_path / "runs" / ".proof").exists()  # nothing is left
 
 
+@pytest.mark.integration
 def test_audit_lists_what_reaches_nothing_and_what_streams_decide(audit: Any, tmp_path: Path) -> None:
     done = audit("clean", "--json")
     assert done.status == 0, done.err

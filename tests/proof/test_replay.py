@@ -122,6 +122,7 @@ def untouched(project: Project) -> Iterator[None]:
 # --- the same bits ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 def test_a_key_replays_to_the_same_digests(project: Project, trained: dict[str, Any]) -> None:
     with untouched(project):
         done = project.seedbed("replay", trained["key"][:10])

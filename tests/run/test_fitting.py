@@ -99,6 +99,7 @@ def test_the_master_seed_changes_everything(composed: Callable[..., Any]) -> Non
     assert all(base[thing] != other[thing] for thing in GOVERNS)
 
 
+@pytest.mark.integration
 def test_a_shuffle_seed_keeps_weights_and_masks_in_a_real_run(config: Callable[..., Any]) -> None:
     runs = [training.run(config("experiment=digits_cnn", "training.epochs=1", *more)) for more in ([], ["seeds.shuffle=5"])]
     a, b = (run.digests for run in runs)
@@ -141,6 +142,7 @@ def test_an_error_in_the_users_code_keeps_its_record_and_its_traceback(
     assert "ZeroDivisionError" in file.read_text()
 
 
+@pytest.mark.integration
 def test_metrics_are_taken_on_what_was_held_out(config: Callable[..., Any]) -> None:
     metrics = training.run(config("experiment=digits_cnn", "training.epochs=1")).metrics
     assert set(metrics) == {"validation_loss", "validation_accuracy", "test_loss", "test_accuracy"}
@@ -159,6 +161,7 @@ def test_the_tutorials_error_is_the_one_of_its_own_network(config: Callable[...,
     assert found.metrics["train_loss"] == pytest.approx(error, rel=1e-4)
 
 
+@pytest.mark.integration
 def test_mixed_precision_is_switched_on_and_off_again(config: Callable[..., Any]) -> None:
     import keras
 

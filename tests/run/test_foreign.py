@@ -729,6 +729,7 @@ VARIANTS = {
 }  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in VARIANTS else []) for name in CASES])
 def test_same_bits_everywhere(
     name: str, foreign: Path, elsewhere: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch

@@ -163,7 +163,12 @@ WRONG = [b"[]", b"null", b"3", b'""', b'{"status": 3}', b'{"format": 2}', b'{"fo
          b'{"format": 2, "a": ' + b'{"b":' * 80 + b"1" + b"}" * 81, b"0" * 5000]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", WRONG, ids=[repr(one[:20]) for one in WRONG])
+OFTEN = (b"[]", b'{"status": 3}', b"\xff\xfe")  # the others in the integration tier
+
+
+@pytest.mark.parametrize(
+    "content", [pytest.param(one, id=repr(one[:20]), marks=[] if one in OFTEN else [pytest.mark.integration]) for one in WRONG]
+)
 def test_a_record_json_of_another_shape_is_one_sentence_everywhere(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,6 +276,7 @@ def test_the_table_of_a_record_names_no_file_outside_of_it(tmp_path: Path) -> No
     assert "a folder that it lies in is a link" in reuse.damage(found)
 
 
+@pytest.mark.integration
 def test_train_puts_a_damaged_record_aside_and_trains_again(config: Callable[..., Any]) -> None:
     first = training.run(config("training.epochs=1"))
     assert set(first.files()) == {"record.json", "config.yaml", "history.jsonl", "model.keras", "rows.npz"} | (

@@ -21,7 +21,9 @@ EARLY = "+training.callbacks.early={_target_: keras.callbacks.EarlyStopping, pat
 PLATEAU = "+training.callbacks.plateau={_target_: keras.callbacks.ReduceLROnPlateau, patience: 0, factor: 0.5, monitor: loss, min_delta: 9}"
 
 
-@pytest.mark.parametrize("model", [name if name in ("mlp", "cnn") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS])
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=pytest.mark.integration if name in ("mlp", "cnn") else pytest.mark.slow) for name in MODELS]
+)
 def test_the_loop_and_fit_and_every_kind_of_input_have_the_same_bits(config: Callable[..., Any], model: str, tmp_path: Any) -> None:
     ways = {
         "loop": "training.engine=loop",
@@ -37,6 +39,7 @@ def test_the_loop_and_fit_and_every_kind_of_input_have_the_same_bits(config: Cal
     assert len({d["run"] for d in digests.values()}) == 1, digests
 
 
+@pytest.mark.integration
 def test_a_train_step_of_ones_own_gets_inputs_alone_as_fit_would_hand_them_over(
     config: Callable[..., Any], plugin: Callable[..., Any], tmp_path: Any
 ) -> None:
@@ -75,7 +78,10 @@ def test_a_train_step_of_ones_own_gets_inputs_alone_as_fit_would_hand_them_over(
     assert runs[0].content["metrics"]["train_loss"] > 0
 
 
-@pytest.mark.parametrize("batch", ["null", "1437", "1258", "2000", "629"])
+OTHERS = [pytest.param(size, marks=pytest.mark.integration) for size in ("null", "1437", "1258", "2000")]
+
+
+@pytest.mark.parametrize("batch", ["629", *OTHERS])
 def test_whole_and_broken_batches(config: Callable[..., Any], batch: str, tmp_path: Any) -> None:
     """1258 training examples: one batch, two equal ones, a short last one, a batch larger than the data."""
     runs = [
@@ -93,6 +99,7 @@ def test_whole_and_broken_batches(config: Callable[..., Any], batch: str, tmp_pa
     assert runs[0].digests == runs[1].digests
 
 
+@pytest.mark.integration
 def test_callbacks_see_what_fit_would_show_them(config: Callable[..., Any], tmp_path: Any) -> None:
     words = ["data=digits", "training.epochs=8", "optimizer.learning_rate=0.1", EARLY, PLATEAU]
     runs = [training.run(config(*words, f"training.engine={engine}", f"runs='{tmp_path / engine}'")) for engine in ("loop", "fit")]

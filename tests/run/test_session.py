@@ -76,7 +76,15 @@ MORE = frozenset({
 })  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in MORE else name for name in PROGRAMS])
+# One of each kind of place: an object of Keras's, of the user's, of a module, of the process, of a library, what can't be seen.
+ALWAYS = frozenset({
+    "counter of a layer", "attribute of the optimizer", "closure in a layer", "array of the module, in place", "environment variable",
+    "function of a library, replaced", "number in C",
+})  # fmt: skip
+MARKS = {name: pytest.mark.slow if name in MORE else pytest.mark.integration for name in PROGRAMS if name not in ALWAYS}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in PROGRAMS])
 def test_what_a_run_leaves_behind_is_named(trained: Callable[..., Record], name: str) -> None:
     session = Session(many=True)
     assert trained(PROGRAMS[name], session).status == "finished"

@@ -148,7 +148,9 @@ def plainly(spec):
 """
 
 
-@pytest.mark.parametrize(("function", "name"), [("model", "UNITS_LATE"), ("plainly", "UNITS_EARLY")])
+@pytest.mark.parametrize(
+    ("function", "name"), [pytest.param("model", "UNITS_LATE", marks=pytest.mark.integration), ("plainly", "UNITS_EARLY")]
+)
 def test_another_value_is_another_run(
     function: str, name: str, config: Callable[..., Any], plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

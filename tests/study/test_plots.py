@@ -192,6 +192,7 @@ def test_every_word_is_inside_the_picture_and_none_lies_on_another(name: str, dr
         assert axes.get_window_extent().height > 130
 
 
+@pytest.mark.integration
 def test_pictures_are_the_same_bytes_again_in_any_process(tmp_path: Path) -> None:
     """Another hash seed, another time zone and a matplotlibrc of the user's own change nothing."""
     here, there = tmp_path / "here", tmp_path / "there"
