@@ -109,8 +109,10 @@ def seedbed(tmp_path: Path, forks: forked.Parent, request: pytest.FixtureRequest
         start: bool = False,
     ) -> Done:  # fmt: skip
         extra = [f"runs='{runs or tmp_path / 'runs'}'"] if words[0] in ("train", "repeat", "variance", "compare") else []
-        if words[0] in ("train", "repeat", "variance", "compare") and not any(word.startswith("tracking") for word in words):
+        if extra and not any(word.startswith("tracking") for word in words):
             extra.append("tracking=none")
+        elif extra and not any(word.startswith("tracking.wait_seconds") for word in words):
+            extra.append("tracking.wait_seconds=240")  # what a busy machine needs
         elsewhere = any(part in word for word in words for part in OTHER_ENVIRONMENT)
         if not (start or fresh or elsewhere) and words[0] in FORKED and forks.can(env or {}):
             return Done(forks.run([*words, *extra], OUTSIDE | STRICT | (env or {}), cwd or tmp_path, timeout))

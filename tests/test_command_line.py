@@ -26,7 +26,8 @@ WORDS: list[list[str]] = [
     ["--config-dir", "my conf", "+x={a: 1}"], ["name='it'\"'\"'s'"], ["a=*", "b=?", "c=[1,2]"], ["a=<b>|c&d"], ["name=$$(shell id)"],
 ]  # fmt: skip
 
-SCRIPT = f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([os.getcwd(), sys.argv[1:]]))\n"
+SAYS = "import json, os, sys; print(json.dumps([os.getcwd(), sys.argv[1:]]))"
+SCRIPT = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(SAYS)} "$@"\n'
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import tensorflow  # noqa: F401  (what it prints when it is imported is not what is tested here)
 from omegaconf import OmegaConf
+from tiers import sampled
 
 from seedbed import cli
 from seedbed.run import seeds as streams
@@ -93,30 +94,32 @@ def assert_refused(said: Said, *words: str) -> None:
 
 @pytest.mark.parametrize(
     ("line", "named"),
-    [
-        ("training.epoch=3", "training.epoch"),
-        ("data.sauce=1", "data.sauce"),
-        ("data.source.lenght=3", "data.source.lenght"),
-        ("seeds.initt=3", "seeds.initt"),
-        ("determinism.threads.intra=1", "determinism.threads.intra"),
-        ("checkpoint.every_second=3", "checkpoint.every_second"),
-        ("nonsense=1", "nonsense"),
-        # Hydra's message for an unknown key advises a plus: nobody would read such a key
-        ("+training.epoch=3", "training.epoch"),
-        ("+seeds.initt=3", "seeds.initt"),
-        ("+nonsense=1", "nonsense"),
-        ("model=resnet", "transformer"),
-        ("optimizer=adamm", "adamw"),
-        ("data=nope", "sequence"),
-        ("determinism=stricter", "seeded"),
-        ("experiment=nope", "digits_cnn"),
-        ("tracking=nope", "server"),
-        ("determinism.level=stricter", "off, seeded, strict"),
-        ("data=null", "Config group override must be a string"),
-        ("seeds=null", "Config group override must be a string"),
-        ("training.epochs", "training.epochs"),
-        ("training.epochs=[1", "[1"),
-    ],
+    sampled(
+        [
+            ("training.epoch=3", "training.epoch"),
+            ("data.sauce=1", "data.sauce"),
+            ("data.source.lenght=3", "data.source.lenght"),
+            ("seeds.initt=3", "seeds.initt"),
+            ("determinism.threads.intra=1", "determinism.threads.intra"),
+            ("checkpoint.every_second=3", "checkpoint.every_second"),
+            ("nonsense=1", "nonsense"),
+            # Hydra's message for an unknown key advises a plus: nobody would read such a key
+            ("+training.epoch=3", "training.epoch"),
+            ("+seeds.initt=3", "seeds.initt"),
+            ("+nonsense=1", "nonsense"),
+            ("model=resnet", "transformer"),
+            ("optimizer=adamm", "adamw"),
+            ("data=nope", "sequence"),
+            ("determinism=stricter", "seeded"),
+            ("experiment=nope", "digits_cnn"),
+            ("tracking=nope", "server"),
+            ("determinism.level=stricter", "off, seeded, strict"),
+            ("data=null", "Config group override must be a string"),
+            ("seeds=null", "Config group override must be a string"),
+            ("training.epochs", "training.epochs"),
+            ("training.epochs=[1", "[1"),
+        ]
+    ),
 )
 def test_unknown_names(train: Callable[..., Said], tmp_path: Path, line: str, named: str) -> None:
     assert_refused(train(line), named)
@@ -125,32 +128,34 @@ def test_unknown_names(train: Callable[..., Said], tmp_path: Path, line: str, na
 
 @pytest.mark.parametrize(
     "override",
-    [
-        "training.epochs=ten",
-        "training.epochs=1.5",
-        "training.epochs=null",
-        "training.epochs=",
-        "training.batch_size=big",
-        "training.shuffle=maybe",
-        "training.jit_compile=fast",
-        "training.callbacks=3",
-        "training.callbacks=[a]",
-        "+training.callbacks.stop=3",
-        "training.class_weight={a:1}",
-        "training.class_weight={0:x}",
-        "data.validation_split=half",
-        "data.files=3",
-        "checkpoint.keep=two",
-        "determinism.threads.intra_op=many",
-        "force=perhaps",
-        "runs=null",
-        "data.source=null",
-        "data.source.length=abc",
-        "model.hidden=abc",
-        "model.hidden=3",
-        "model.dropout=much",
-        "optimizer.learning_rate=fast",
-    ],
+    sampled(
+        [
+            "training.epochs=ten",
+            "training.epochs=1.5",
+            "training.epochs=null",
+            "training.epochs=",
+            "training.batch_size=big",
+            "training.shuffle=maybe",
+            "training.jit_compile=fast",
+            "training.callbacks=3",
+            "training.callbacks=[a]",
+            "+training.callbacks.stop=3",
+            "training.class_weight={a:1}",
+            "training.class_weight={0:x}",
+            "data.validation_split=half",
+            "data.files=3",
+            "checkpoint.keep=two",
+            "determinism.threads.intra_op=many",
+            "force=perhaps",
+            "runs=null",
+            "data.source=null",
+            "data.source.length=abc",
+            "model.hidden=abc",
+            "model.hidden=3",
+            "model.dropout=much",
+            "optimizer.learning_rate=fast",
+        ]
+    ),
 )
 def test_wrong_types(train: Callable[..., Said], override: str) -> None:
     assert_refused(train(override), override.split("=")[0].lstrip("+").split(".")[0])
@@ -159,7 +164,7 @@ def test_wrong_types(train: Callable[..., Said], override: str) -> None:
 # --- seeds ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["-1", "4294967296", "1.5", "1.0", "true", "abc", "null", "\"'7'\"", "[1]"])
+@pytest.mark.parametrize("value", sampled(["-1", "4294967296", "1.5", "1.0", "true", "abc", "null", "\"'7'\"", "[1]"]))
 @pytest.mark.parametrize("name", ["master", "init", "hash"])
 def test_what_is_no_seed(train: Callable[..., Said], tmp_path: Path, name: str, value: str) -> None:
     assert_refused(train(f"seeds.{name}={value}"), f"seeds.{name}=", "from 0 to 4294967295")
@@ -189,23 +194,25 @@ def test_training_with_the_smallest_and_the_largest_seed(train: Callable[..., Sa
 
 @pytest.mark.parametrize(
     "override",
-    [
-        "training.epochs=0",
-        "training.epochs=-1",
-        "training.batch_size=0",
-        "training.steps_per_epoch=0",
-        "training.steps_per_execution=0",
-        "training.engine=turbo",
-        "data.input=parquet",
-        "data.validation_split=-0.1",
-        "data.validation_split=1",
-        "data.validation_split=nan",
-        "data.test_split=1.5",
-        "checkpoint.keep=0",
-        "checkpoint.every_seconds=-1",
-        "checkpoint.every_epochs=0",
-        "tracking.wait_seconds=-1",
-    ],
+    sampled(
+        [
+            "training.epochs=0",
+            "training.epochs=-1",
+            "training.batch_size=0",
+            "training.steps_per_epoch=0",
+            "training.steps_per_execution=0",
+            "training.engine=turbo",
+            "data.input=parquet",
+            "data.validation_split=-0.1",
+            "data.validation_split=1",
+            "data.validation_split=nan",
+            "data.test_split=1.5",
+            "checkpoint.keep=0",
+            "checkpoint.every_seconds=-1",
+            "checkpoint.every_epochs=0",
+            "tracking.wait_seconds=-1",
+        ]
+    ),
 )
 def test_values_that_are_not_accepted(train: Callable[..., Said], tmp_path: Path, override: str) -> None:
     assert_refused(train(f"tracking=none {override}"), override.split("=")[0], "is not accepted. Accepted: ")
@@ -235,7 +242,7 @@ def test_missing_values(train: Callable[..., Said], tmp_path: Path, line: str, w
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [
+    sampled([
         ("training.loss=nonsense", ("training.loss", "nonsense")),
         ("training.metrics=[nonsense]", ("training.metrics", "nonsense")),
         ("training.metrics=accuracy", ("training.metrics", "list")),
@@ -262,7 +269,7 @@ def test_missing_values(train: Callable[..., Said], tmp_path: Path, line: str, w
         ("model=cnn", ("model=cnn", "model=mlp")),
         ("data.source.length=1", ("data.source.length=1", "2 or more")),
         ("data=keras data.source.dataset=nope", ("data.source.dataset=nope", "mnist")),
-    ],
+    ]),
 )  # fmt: skip
 def test_names_and_arguments_of_targets(train: Callable[..., Said], line: str, words: tuple[str, ...]) -> None:
     assert_refused(train(line), *words)

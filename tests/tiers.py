@@ -9,10 +9,12 @@ import os
 import resource
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet  # what `pytest.param` makes
 
 # Seconds of work for a test of the default tier, and for one whose point needs real processes (marker `processes` or `fresh`).
 MOST, MOST_WITH_PROCESSES = 5.0, 10.0
@@ -112,3 +114,13 @@ def _files_of(tree: Path) -> set[str]:
     words = ["git", "-C", str(tree), "ls-files", "--others", "-z", "--exclude-standard"]
     done = subprocess.run(words, capture_output=True, text=True)
     return {name for name in done.stdout.split("\0") if name} | {f"runs/{one.name}" for one in (tree / "runs").glob("*")}
+
+
+def sampled(cases: Iterable[Any], one_in: int = 3) -> list[Any]:
+    """Keep one in so many cases of a test in the default tier, the first among them; the others go into the integration tier."""
+    found = []
+    for number, case in enumerate(cases):
+        param = case if isinstance(case, ParameterSet) else pytest.param(*(case if isinstance(case, tuple) else (case,)))
+        marks = [*param.marks, *([pytest.mark.integration] if number % one_in else [])]
+        found.append(pytest.param(*param.values, id=param.id, marks=marks))
+    return found

@@ -83,6 +83,7 @@ def test_quantiles_and_how_far_off_a_single_run_is() -> None:
     assert our.summary([1, 2, 3, 4, 10]).single == pytest.approx(5.4)
 
 
+@pytest.mark.integration
 def test_the_interval_holds_the_true_mean_as_often_as_it_says() -> None:
     draw = np.random.default_rng(20)
     found = [our.summary(draw.normal(5, 2, 30)) for _ in range(300)]
