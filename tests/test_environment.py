@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from conftest import OUTSIDE, ROOT
 
+pytestmark = pytest.mark.integration
+
 # Stands for uv. It writes down each call; at call number DIE it kills the set-up and leaves half of what it was to do.
 UV = """#!/usr/bin/env bash
 [ "$1" != --version ] || { echo "uv 99.0"; exit; }

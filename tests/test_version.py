@@ -77,6 +77,7 @@ def everywhere(folder: Path) -> set[str]:
     return {installed(folder), said(folder), of_the_image(folder)}
 
 
+@pytest.mark.integration
 def test_the_version_is_that_of_the_tag(project: Path) -> None:
     assert installed(project) == of_the_image(project) == "0.0.0"  # no git at all
     git(project, "init", "--quiet")

@@ -767,6 +767,7 @@ MORE = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [*ENGINES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
 def test_both_engines_give_the_same_bits(name: str, foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by_itself = trained(name, foreign)
@@ -819,11 +820,13 @@ def test_a_secret_that_an_error_quotes_is_not_in_the_record(foreign: Path, monke
     assert not [path for path in record.rglob("*") if path.is_file() and b"open sesame" in path.read_bytes()]
 
 
+@pytest.mark.integration
 def test_every_kind_of_input_takes_the_first_batches_of_an_epochs_order(foreign: Path) -> None:
     kinds = ["steps_per_epoch", "steps_per_epoch, tf_data", "steps_per_epoch, py_dataset"]
     assert len({trained(kind, foreign, runs=kind).digests["run"] for kind in kinds}) == 1
 
 
+@pytest.mark.integration
 def test_the_dropout_stream_governs_noise_without_a_generator(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CASES, "plain", case("noisy", m={"kind": "global"}))
     monkeypatch.setitem(CASES, "other", case("noisy", m={"kind": "global"}, seeds__dropout=5))

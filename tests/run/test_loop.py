@@ -245,6 +245,7 @@ def data():
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["regression", "binary"])
 def test_every_metric_is_what_fit_shows_when_many_epochs_go_into_a_call(
     config: Callable[..., Any], plugin: Callable[..., Any], kind: str, tmp_path: Any
@@ -268,6 +269,7 @@ def test_every_metric_is_what_fit_shows_when_many_epochs_go_into_a_call(
     assert len(runs[0].history()[0]) > len(names)
 
 
+@pytest.mark.integration
 def test_many_epochs_go_into_a_call_and_one_where_somebody_looks(config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     many = loop.Engine._epochs

@@ -127,6 +127,7 @@ print(hashlib.sha256(tf.nn.conv2d(x, w, 1, "SAME").numpy().tobytes()).hexdigest(
 """
 
 
+@pytest.mark.integration
 def test_onednn_cuts_its_sums_by_the_sizes_of_caches_unless_it_knows_none() -> None:
     """As below: CPUs with L2 caches of 2 MiB, of 128 KiB a core, of 128 with the sizes fixed, and this one with the sizes fixed."""
     env = {**conftest.OUTSIDE, "TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -150,6 +151,7 @@ for sizes in ((32768, 262144, 2097152), (49152, 2097152, 33554432), (32768, 2621
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("onednn", ["0", "1"])
 def test_eigen_cuts_its_sums_by_the_sizes_of_caches_that_it_is_told(onednn: str) -> None:
     """The day on which this fails, TensorFlow has another product, and the setting may not be needed."""
@@ -194,6 +196,7 @@ MODEL = """
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("expression", "name"), [("tf.math.atan2(x, x + 1)", "Atan2"), ("tf.raw_ops.Rsqrt(x=x + 9)", "Rsqrt"), ("tf.cast(tf.cast(x, 'bfloat16'), x.dtype)", "Cast")]
 )  # fmt: skip
@@ -211,6 +214,7 @@ def test_an_operation_without_portable_bits_is_refused_by_name_before_training(
     assert not (record.parent / "history.jsonl").exists() or not (record.parent / "history.jsonl").read_text()
 
 
+@pytest.mark.integration
 def test_an_operation_of_the_data_function_is_refused_too(seedbed: Callable[..., Done], plugin: Any, tmp_path: Path) -> None:
     folder = plugin("turned", """
         import numpy as np, tensorflow as tf
@@ -241,6 +245,7 @@ except Refused as error:
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("when", ["early", "not at all"])
 def test_a_pipeline_that_is_still_rewritten_is_refused(when: str, config: Any) -> None:
     """TensorFlow hands the optimizer's switch on to pipelines when it starts, and not later (2.21)."""
@@ -250,6 +255,7 @@ def test_a_pipeline_that_is_still_rewritten_is_refused(when: str, config: Any) -
     assert ("a root in a pipeline give other bits" in done.stdout) == (when == "early"), done.stdout + done.stderr
 
 
+@pytest.mark.integration
 def test_the_same_bits_by_fit_and_by_the_loop(seedbed: Callable[..., Done], tmp_path: Path) -> None:
     words = ["determinism=portable", "data=digits", "model=gru", "training.epochs=1"]
     one = seedbed("train", *words, "--json", runs=tmp_path / "a").json
@@ -260,6 +266,7 @@ def test_the_same_bits_by_fit_and_by_the_loop(seedbed: Callable[..., Done], tmp_
     assert record["inputs"]["environment"]["cpu"] == {"baseline": "x86-64-v3"}
 
 
+@pytest.mark.integration
 def test_a_golden_from_another_machine_is_comparable_and_says_so(seedbed: Callable[..., Done], tmp_path: Path) -> None:
     file = tmp_path / "golden.json"
     assert seedbed("train", "determinism=portable", "training.epochs=2", runs=tmp_path / "runs").status == 0
