@@ -21,6 +21,7 @@ QUICK = ["data=digits", "model=mlp", "training.epochs=2", "tracking=none"]
 Seedbed = Callable[..., Any]
 
 
+@pytest.mark.integration
 def test_a_clean_run_holds_under_all_that_is_perturbed(seedbed: Seedbed, tmp_path: Path) -> None:
     """With a relative path, augmentation, dropout, validation; stopped and gone on with; with another engine and kind of input."""
     (tmp_path / "table.csv").write_text("a,b,y\n" + "".join(f"{i},{i * i % 7},{i % 5}\n" for i in range(80)))
@@ -38,6 +39,7 @@ def test_a_clean_run_holds_under_all_that_is_perturbed(seedbed: Seedbed, tmp_pat
     assert len(list((tmp_path / "runs").glob("[0-9a-f]*/record.json"))) == 1
 
 
+@pytest.mark.integration
 def test_a_record_with_other_bits_is_named(seedbed: Seedbed, tmp_path: Path) -> None:
     runs = f"runs='{tmp_path / 'runs'}'"
     record = Record.read(Path(seedbed("train", *QUICK, "--json", runs=tmp_path / "runs").json["record"]))
@@ -48,6 +50,7 @@ def test_a_record_with_other_bits_is_named(seedbed: Seedbed, tmp_path: Path) -> 
     assert "NO: history differ" in done.out
 
 
+@pytest.mark.integration
 def test_stopped_it_leaves_nothing(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     command = [sys.executable, "-m", "seedbed", "verify", *QUICK, "training.epochs=100000", f"runs='{runs}'"]
@@ -74,6 +77,7 @@ def _link(path: Path) -> str:
         return ""
 
 
+@pytest.mark.integration
 def test_goldens(seedbed: Seedbed, tmp_path: Path) -> None:
     file, runs = tmp_path / "goldens" / "mlp.json", f"runs='{tmp_path / 'runs'}'"
     call = lambda *words: seedbed("verify", *QUICK, runs, "--times", "1", *words)  # noqa: E731
