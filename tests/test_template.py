@@ -17,6 +17,8 @@ import yaml
 from conftest import OUTSIDE, ROOT
 from worktree import SOMEBODY, commit, copied, git
 
+pytestmark = pytest.mark.integration
+
 TOOLS = Path(sys.executable).parent
 EXAMPLES = {"none": ("mine", "net"), "tabular": ("wine", "mlp"), "images": ("digits", "cnn")}
 

@@ -460,6 +460,7 @@ CLEAN = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", CLEAN)
 def test_no_false_alarm(case: str, tmp_path: Path, plugin: Callable[..., Path]) -> None:
     plugin("faulty", FAULTY)

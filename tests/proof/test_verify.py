@@ -164,7 +164,7 @@ def test_a_broken_golden_is_refused(tmp_path: Path, record: Record, content: str
         (["-m", "seeds.master=1,2"], "takes no --multirun"),
         (["trainng.epochs=1"], "trainng"),
         (["data.source._target_=nowhere.data"], "nowhere.data"),
-        (["model.hidden=[-1]"], "before it has trained anything"),
+        pytest.param(["model.hidden=[-1]"], "before it has trained anything", marks=pytest.mark.integration),
     ],
 )
 def test_what_can_not_be_asked(seedbed: Seedbed, tmp_path: Path, words: list[str], message: str) -> None:
