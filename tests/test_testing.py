@@ -471,6 +471,7 @@ def test_no_false_alarm(case: str, tmp_path: Path, plugin: Callable[..., Path]) 
     assert all(text in found[phase].message for phase, text in skipped.items())
 
 
+@pytest.mark.integration
 def test_what_is_meant_can_be_said(tmp_path: Path, plugin: Callable[..., Path]) -> None:
     plugin("faulty", FAULTY)
     for model, phase, limits in (
@@ -490,6 +491,7 @@ def of_runs(config: list[str], folder: Path, phase: str) -> Finding:
     return Asked(config, folder / "asked", Limits(), (phase,), 200).finding(phase)
 
 
+@pytest.mark.integration
 def test_state_of_ones_own_survives_a_stop_and_what_does_not_is_broken(
     tmp_path: Path, plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
@@ -534,12 +536,14 @@ def by_pytest(folder: Path, *classes: str) -> dict[str, str]:
 METHODS = [f"test_{phase.replace(' ', '_')}" for phase in PHASES]
 
 
+@pytest.mark.integration
 def test_an_example_model_keeps_the_contract(tmp_path: Path) -> None:
     done = by_pytest(tmp_path, 'class TestMine(ModelContract):\n    config = "data=digits model=cnn model.augment=true"\n')
     assert {name: done.get(name, "").split(" ")[0] for name in METHODS} == dict.fromkeys(METHODS, "PASSED"), done["out"]
     assert re.findall(r"::TestMine::(test_\w+) PASSED", done["out"]) == METHODS  # in this order
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "model",
     [
@@ -552,6 +556,7 @@ def test_and_so_do_the_others_in_one_process(model: str, tmp_path: Path) -> None
     assert {name: one.status for name, one in found.items()} == dict.fromkeys((*BUILT, "resume"), HOLDS), found
 
 
+@pytest.mark.integration
 def test_the_first_red_test_names_the_phase_and_the_rest_follows(tmp_path: Path) -> None:
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "own.yaml").write_text("_target_: example.models.mlp\nactivation: tanh\n")
@@ -566,7 +571,7 @@ def test_the_first_red_test_names_the_phase_and_the_rest_follows(tmp_path: Path)
     lines = out.splitlines()
     failed = [line.split(" - ")[0].removeprefix("FAILED test_mine.py::") for line in lines if line.startswith("FAILED")]
     first = {"TestUphill": "update", "TestNoSuch": "initialisation", "TestSwitchedOff": "gradient", "TestSaysNothing": "initialisation"}
-    assert failed == [f"{name}::test_{phase}" for name, phase in first.items()]
+    assert sorted(failed) == sorted(f"{name}::test_{phase}" for name, phase in first.items())
     assert "update: No weight changes in 2 train steps" in out
     assert "Could not find 'model/no_such'" in out
     assert "The test class says no config" in out
@@ -574,6 +579,7 @@ def test_the_first_red_test_names_the_phase_and_the_rest_follows(tmp_path: Path)
     assert re.search("4 failed, 4 passed, 20 skipped", lines[-1])
 
 
+@pytest.mark.integration
 def test_where_no_bits_are_promised_none_are_asked_for(tmp_path: Path) -> None:
     asked = Asked("data=digits model=cnn determinism=seeded", tmp_path / "asked", Limits(batches=2), PHASES, 200)
     assert {phase: asked.finding(phase).status for phase in PHASES} == {

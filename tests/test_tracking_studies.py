@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.integration
+
 
 def test_one_parent_for_all_that_is_asked_of_a_study(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     from mlflow import MlflowClient
