@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 PAGE = ROOT / "docs" / "bring-your-own.md"
 FILE = re.compile(r"(?:# @package _global_\n)?# ([\w./-]+\.(?:py|yaml))\n")
-FOR_THE_MACHINERY = ("src", "conf", "tests/conftest.py", "tests/forked.py", "pyproject.toml")
+FOR_THE_MACHINERY = ("src", "conf", "tests/conftest.py", "tests/forked.py", "tests/tiers.py", "pyproject.toml")
 
 
 def blocks(chapter: str) -> Iterator[tuple[str, str]]:

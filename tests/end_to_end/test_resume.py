@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from conftest import OUTSIDE, data_config
 
+pytestmark = pytest.mark.integration
+
 CALLBACKS = [
     "+training.callbacks.early={_target_: keras.callbacks.EarlyStopping, patience: 2, restore_best_weights: true}",
     "+training.callbacks.plateau={_target_: keras.callbacks.ReduceLROnPlateau, patience: 1, monitor: loss, min_delta: 0.05, factor: 0.7}",

@@ -74,6 +74,7 @@ def test_weights_that_the_last_update_made_nan_are_a_failed_run(config: Callable
     assert NotFinite.__doc__
 
 
+@pytest.mark.integration
 def test_a_history_that_was_edited_before_a_resume_is_gone_on_with_from_an_older_checkpoint(
     config: Callable[..., Any], plugin: Callable[..., Path]
 ) -> None:
