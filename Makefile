@@ -150,6 +150,12 @@ coverage: $(TESTED)  ## which lines the tests execute, child processes included:
 	"$(BIN)/python" -m coverage combine --quiet && "$(BIN)/python" -m coverage report && "$(BIN)/python" -m coverage html --quiet; \
 	echo "Line by line: build/coverage/html/index.html"; exit $$status
 
+ifneq ($(wildcard tests/mutations.py),)
+.PHONY: mutation-test
+mutation-test: setup-dev  ## do the tests catch small faults? planted one at a time, each caught by a named test: make mutation-test ARGS="-k holm"
+	@"$(BIN)/python" tests/mutations.py $(ARGS)
+endif
+
 image-test: setup-dev  ## build the image and run it: the same bits in and out (a Docker engine, or root on Debian 12 and 10 GB)
 	@"$(BIN)/python" -m pytest -m "image and not slow" -n 0 -rs $(ARGS)
 

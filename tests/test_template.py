@@ -101,7 +101,7 @@ def test_a_copy_has_its_own_names_and_no_other(example: str, released: Path, tmp
     targets = ran("make", cwd=copy)
     assert "make train" in targets
     assert "make template-update" in targets
-    assert not re.search(r"make (new|tutorial|legacy|bench|comparison|pictures|docs|docs-serve) ", targets)
+    assert not re.search(r"make (new|tutorial|legacy|bench|comparison|mutation-test|pictures|docs|docs-serve) ", targets)
     here = set(re.findall(r"^  make ([a-z-]+)", targets, re.MULTILINE))
     (said,) = re.findall(r"see what is here; (.*?) are in the template alone", (copy / "README.md").read_text().replace("\n", " "))
     elsewhere = set(re.findall(r"`(?:make )?([a-z-]+)`", said))

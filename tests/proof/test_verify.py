@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import OUTSIDE
 
-from seedbed.proof import golden
+from seedbed.proof import golden, verify
+from seedbed.proof.execution import Execution
 from seedbed.run.record import Record
 
 QUICK = ["data=digits", "model=mlp", "training.epochs=2", "tracking=none"]
@@ -140,6 +143,25 @@ def test_a_golden_from_another_environment_is_not_compared(tmp_path: Path, recor
     record.inputs["environment"]["packages"]["keras"] = "3"
     assert golden.compared(file, record).agrees is True
     assert len(json.loads(file.read_text())["goldens"]) == 2
+
+
+@pytest.mark.parametrize("name", ["initial_weights", "history", "final_weights", "generators", "optimizer", "predictions", "metrics"])
+def test_each_output_is_compared(name: str, tmp_path: Path, record: Record) -> None:
+    shutil.copytree(record.path, tmp_path / "other")
+    other = Record.read(tmp_path / "other")
+    first, second = (Execution(str(one.path), one.path, "finished", one, None, 1.0) for one in (record, other))
+    assert verify.compared(first, second) == []
+    other.update(digests={**other.digests, name: "2" * 64})
+    assert verify.compared(first, second) == [name]
+
+
+def test_how_a_run_ended_and_what_its_data_were_is_compared(tmp_path: Path, record: Record) -> None:
+    shutil.copytree(record.path, tmp_path / "other")
+    other = Record.read(tmp_path / "other")
+    other.inputs["data"] = "e"
+    first, second = (Execution(str(one.path), one.path, "finished", one, None, 1.0) for one in (record, other))
+    assert verify.compared(first, second) == ["data"]
+    assert verify.compared(first, replace(first, status="failed")) == ["status"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ LEVEL: dict[str, Any] = {"environment": {"KERAS_BACKEND": "tensorflow"}, "thread
 
 def test_the_number_of_cores_counts_only_where_threads_follow_it() -> None:
     assert "cores" not in provenance.environment(LEVEL)["cpu"]
-    assert "cores" in provenance.environment({**LEVEL, "threads": {"intra_op": None, "inter_op": None}})["cpu"]
+    for threads in ({"intra_op": None, "inter_op": None}, {"intra_op": 1, "inter_op": None}, {"intra_op": 0, "inter_op": 1}):
+        assert "cores" in provenance.environment({**LEVEL, "threads": threads})["cpu"]
 
 
 def test_variables_that_decide_bits_are_in_the_environment_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,50 @@ def test_an_atomic_write_leaves_the_old_or_the_new(tmp_path: Path) -> None:
         record.write_atomically(file, 3)  # type: ignore[arg-type]
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append(os.fstat(handle).st_ino) or fsync(handle))
+    monkeypatch.setattr(Path, "replace", lambda self, target: done.append("named") or replace(self, target))
+    record.write_atomically(tmp_path / "x", "new")
+    assert done == [(tmp_path / "x").stat().st_ino, "named", tmp_path.stat().st_ino]
+    done.clear()
+    record.write_atomically(tmp_path / "x", "a note", durable=False)
+    assert done == ["named"]
+
+
+def test_a_new_record_can_be_seen_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: record.Record, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "no space is left")
+
+    content = {"key": "k", "provenance": {"git": {}}}
+    old = record.Record.create(tmp_path / "k", content, "name: old\n", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(record.Record, "_write", full)
+        for name in ("k", "new"):
+            with pytest.raises(OSError, match="no space is left"):
+                record.Record.create(tmp_path / name, content, "name: new\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["k"]
+    assert record.Record.read(tmp_path / "k").content == old.content
+    assert not old.damage()
+
+
+def test_who_waits_for_a_key_holds_it_afterwards(tmp_path: Path) -> None:
+    log: list[Any] = []
+
+    def wait() -> None:
+        with record.locked(tmp_path, "k"):
+            log.append(record.is_held(tmp_path, "k"))
+
+    with record.locked(tmp_path, "k"):
+        other = threading.Thread(target=wait)
+        other.start()
+        other.join(0.3)
+        log.append("first")
+    other.join(60)
+    assert log == ["first", True]
 
 
 HOLD = """

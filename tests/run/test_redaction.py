@@ -33,6 +33,12 @@ def test_a_secret_in_each_form_that_a_message_may_quote_it_in(secret: str, quote
     assert quoted(secret).strip("\"'<>") not in shown
 
 
+def test_a_secret_that_holds_another_one_is_replaced_as_a_whole() -> None:
+    redaction.know("sword", "${SHORT}")
+    redaction.know("swordfish-9", "${LONG}")
+    assert redaction.redacted("swordfish-9, sword") == "${LONG}, ${SHORT}"
+
+
 def test_variables_whose_names_say_so(tmp_path: Path) -> None:
     redaction.know_environment(
         {"AWS_SECRET_ACCESS_KEY": "abcdefgh", "MLFLOW_TRACKING_PASSWORD": "swordfish", "HF_TOKEN": "hf_123456", "USE_TOKEN": "true",

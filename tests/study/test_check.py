@@ -106,3 +106,10 @@ def test_only_runs_that_came_after_others_are_forgotten(tasks: list[Task], tmp_p
     assert check.confirmed(verdict, tasks).repeats is True
     assert check.confirmed(Verdict(False, 3, alone={"history": "b"}), tasks).repeats is False
     assert "other bits there each time" in check.confirmed(Verdict(False, 3, alone={"history": "b"}), tasks).said
+
+
+def test_an_output_that_one_of_the_two_lacks_differs(tasks: list[Task], tmp_path: Path) -> None:
+    _record(tmp_path / "scratch" / ("4" * 64), "a", digests={"history": "a", "predictions": "p", "run": "a"})
+    verdict = check.judged(tasks[3], tmp_path / "scratch", 0, tasks, "call")
+    assert verdict is not None
+    assert (verdict.agrees, list(verdict.differing)) == (False, ["predictions"])

@@ -1,0 +1,212 @@
+"""The faults that `mutations.py` plants: small ones, in places that decide results, each with the tests that must catch it.
+
+A fault is an exact edit: the text must stand in the file exactly once. Where a refactoring moves it, move the fault with it;
+`test_mutations.py` says which ones no longer fit. The tests named are of the default tier, and the quickest that catch the fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One edit.
+
+    Attributes:
+        name: in a word or two, for `-k`.
+        file: the module, below `src/`.
+        old: the text that is replaced; it stands in the file exactly once.
+        new: what replaces it.
+        about: what goes wrong.
+        tests: node ids of the tests that must catch it, below `tests/`.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    about: str
+    tests: tuple[str, ...]
+
+
+def _fault(name: str, file: str, old: str, new: str, about: str, *tests: str) -> Fault:
+    return Fault(name, f"src/{file}", old, new, about, tuple(f"tests/{test}" for test in tests))
+
+
+FAULTS = (
+    # --- streams and orders ---
+    _fault(
+        "stream position",
+        "seedbed/run/seeds.py",
+        "spawn_key=(list(STREAMS).index(stream),))",
+        "spawn_key=(sorted(STREAMS).index(stream),))",
+        "streams are numbered by their sorted names",
+        "run/test_seeds.py::test_streams_are_stable_for_ever",
+    ),
+    _fault(
+        "permutation of an epoch",
+        "seedbed/run/seeds.py",
+        "generator(shuffle, epoch).permutation(examples)",
+        "generator(shuffle + epoch).permutation(examples)",
+        "the epoch is added to the seed: epoch 1 of seed 1 is epoch 0 of seed 2",
+        "run/test_seeds.py::test_the_order_of_an_epoch_is_stable_for_ever",
+    ),
+    _fault(
+        "seed 0",
+        "seedbed/run/seeds.py",
+        "not 0 <= value <= LARGEST",
+        "not 0 < value <= LARGEST",
+        "the seed 0 is refused",
+        "run/test_seeds.py::test_a_seed",
+    ),
+    # --- the key ---
+    _fault(
+        "key: relative import",
+        "seedbed/run/provenance.py",
+        '[: len(package.split(".")) - node.level + 1]',
+        '[: len(package.split(".")) - node.level]',
+        "modules that are imported from a package's own are no part of the key",
+        "run/test_provenance.py::test_code_follows_imports_wherever_they_stand",
+    ),
+    _fault(
+        "key: packages",
+        "seedbed/run/provenance.py",
+        'if path.stem in ("cpu", "gpu", backend)]',
+        'if path.stem not in ("dev", "docs")]',
+        "packages that other backends need are part of the key",
+        "run/test_provenance.py::test_test_tools_are_no_part_of_the_environment",
+    ),
+    _fault(
+        "key: dtype of data",
+        "seedbed/run/fingerprint.py",
+        'digest.update(f"{array.dtype.str} {array.shape}\\n".encode())',
+        'digest.update(f"{array.dtype.itemsize} {array.shape}\\n".encode())',
+        "the same bytes of another dtype have the same fingerprint",
+        "run/test_fingerprint.py::test_the_same_bytes_of_another_dtype_or_shape_are_other_data",
+    ),
+    _fault(
+        "key: lengths of texts",
+        "seedbed/run/fingerprint.py",
+        'digest.update(f"{len(content)} ".encode() + content)',
+        "digest.update(content)",
+        "texts are run together: (ab, c) has the fingerprint of (a, bc)",
+        "run/test_fingerprint.py::test_other_texts_are_other_data",
+    ),
+    _fault(
+        "key: cores",
+        "seedbed/run/provenance.py",
+        'fixed = threads["intra_op"] and threads["inter_op"]',
+        'fixed = threads["intra_op"] or threads["inter_op"]',
+        "the number of cores doesn't count where one of the two thread numbers follows it",
+        "run/test_provenance.py::test_the_number_of_cores_counts_only_where_threads_follow_it",
+    ),
+    _fault(
+        "key: GPUs",
+        "seedbed/run/provenance.py",
+        "if not name.strip() or not 0 <= int(name) < len(gpus):\n            break",
+        "if not name.strip() or not 0 <= int(name) < len(gpus):\n            continue",
+        "GPUs after one that isn't there count, though CUDA leaves them out",
+        "run/test_provenance.py::test_which_gpu_a_scheduler_gives_is_not_what_counts_but_of_which_kind",
+    ),
+    _fault(
+        "key: environment reads",
+        "seedbed/run/environment_reads.py",
+        "bound = {alias.asname or alias.name: alias.name for alias in from_os}",
+        "bound = {alias.name: alias.name for alias in from_os}",
+        "a variable that is read by `from os import getenv as g` is no part of the key",
+        "run/test_variables.py::test_names_that_stand_in_the_source",
+    ),
+    _fault(
+        "key: sorted",
+        "seedbed/run/json_text.py",
+        "json.dumps(json.loads(json.dumps(value)), sort_keys=True,",
+        "json.dumps(json.loads(json.dumps(value)), sort_keys=False,",
+        "the key depends on the order of its inputs",
+        "run/test_record.py::test_a_key_depends_on_what_the_inputs_are_and_not_on_their_order",
+    ),
+    # --- the digest ---
+    _fault(
+        "digest: memory order",
+        "seedbed/run/digest.py",
+        'digest.update(array.tobytes(order="C"))',
+        'digest.update(array.tobytes(order="A"))',
+        "the digest depends on how an array lies in memory",
+        "run/test_digest.py::test_the_documented_form",
+    ),
+    _fault(
+        "digest: byte order",
+        "seedbed/run/digest.py",
+        'if array.dtype.byteorder == ">":',
+        'if array.dtype.byteorder == "=":',
+        "a big-endian array has another digest",
+        "run/test_digest.py::test_the_documented_form",
+    ),
+    _fault(
+        "digest: history",
+        "seedbed/run/digest.py",
+        "for name in sorted(logs):",
+        "for name in logs:",
+        "the digest of a history depends on the order of its metrics",
+        "run/test_digest.py::test_history",
+    ),
+    _fault(
+        "digest: metrics apart",
+        "seedbed/run/digest.py",
+        'if name not in ("run", "metrics"))',
+        'if name != "run")',
+        "the digest `run` holds the metrics, too",
+        "run/test_integrity.py::test_metrics_that_are_no_numbers_are_written_as_json_and_come_back",
+    ),
+    # --- files ---
+    _fault(
+        "write in place",
+        "seedbed/run/record.py",
+        'partial = path.with_name(f".{path.name}.{os.getpid()}")\n    try:',
+        "partial = path\n    try:",
+        "a file is written where it stands, so a crash leaves half of it",
+        "run/test_record.py::test_an_atomic_write_leaves_the_old_or_the_new",
+    ),
+    _fault(
+        "rename before the disk has it",
+        "seedbed/run/record.py",
+        "if durable:\n                os.fsync(file.fileno())",
+        "if not durable:\n                os.fsync(file.fileno())",
+        "a file gets its name before its contents are on the disk",
+        "run/test_record.py::test_a_file_is_on_the_disk_before_it_has_its_name",
+    ),
+    _fault(
+        "record before its files",
+        "seedbed/run/record.py",
+        "record._write(fresh)\n                if path.exists():\n                    shutil.rmtree(path)\n                fresh.rename(path)",
+        "if path.exists():\n                    shutil.rmtree(path)\n                fresh.rename(path)\n                record._write(path)",
+        "a new record's folder can be seen before it is whole",
+        "run/test_record.py::test_a_new_record_can_be_seen_only_when_it_is_whole",
+    ),
+    # --- what a record may ask for ---
+    _fault(
+        "origin: diff",
+        "seedbed/run/origin.py",
+        'COVERED = ("config.yaml", "code.diff")',
+        'COVERED = ("config.yaml",)',
+        "a record's code.diff may be changed and keeps its mark",
+        "run/test_origin.py::test_an_edited_record_counts_as_one_from_elsewhere",
+    ),
+    _fault(
+        "origin: key of others",
+        "seedbed/run/origin.py",
+        "found.st_mode & 0o077:",
+        "found.st_mode & 0o007:",
+        "a key that the group may read is used",
+        "run/test_origin.py::test_the_key_is_the_user_s_alone",
+    ),
+    # --- text that is shown ---
+    _fault(
+        "redaction: longest first",
+        "seedbed/run/redaction.py",
+        "sorted(_known, key=len, reverse=True)",
+        "sorted(_known, key=len)",
+        "a secret that holds another one is left in part",
+        "run/test_redaction.py::test_a_secret_that_holds_another_one_is_replaced_as_a_whole",
+    ),
+)
