@@ -170,6 +170,7 @@ def test_next_lines_say_all_that_was_said(project: Path, monkeypatch: pytest.Mon
                     assert {"--resume", "--leave", "load"} <= set(words)
 
 
+@pytest.mark.processes
 def test_next_lines_compose_as_printed(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     """A run of a project's own config, elsewhere than in the project: what it prints runs, and so does what others print."""
     (tmp_path / "my conf" / "data").mkdir(parents=True)

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from conftest import OUTSIDE, data_config
 
+pytestmark = pytest.mark.integration
+
 SLOW = """
 import os, signal, time
 import keras, numpy as np
@@ -37,7 +39,6 @@ def records(runs: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(runs.glob("[0-9a-f]*/record.json"))]
 
 
-@pytest.mark.integration
 def test_a_job_that_is_killed_is_no_success(seedbed: Callable[..., Any], plugin: Callable[..., Path]) -> None:
     folder = plugin("slow", SLOW)
     (folder / "conf" / "data").mkdir(parents=True)
@@ -50,7 +51,6 @@ def test_a_job_that_is_killed_is_no_success(seedbed: Callable[..., Any], plugin:
     assert done.out.count("finished") == 2  # the others were trained all the same
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)])
 def test_a_multirun_that_is_stopped_waits_for_its_checkpoint(
     number: signal.Signals, status: int, tmp_path: Path, plugin: Callable[..., Path]
@@ -79,7 +79,6 @@ def test_a_multirun_that_is_stopped_waits_for_its_checkpoint(
     assert "goes on from the last checkpoint" in out
 
 
-@pytest.mark.integration
 def test_the_working_directory_is_no_place_for_modules(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "example.py").write_text("raise SystemExit('a file that lies about')\n")
     (tmp_path / "numpy.py").write_text("raise SystemExit('another one')\n")
@@ -169,7 +168,6 @@ def test_the_classes_of_a_pipeline_are_counted(seedbed: Callable[..., Any], plug
     assert "train_accuracy" in done.json["metrics"]
 
 
-@pytest.mark.integration
 def test_the_next_command_is_one_that_can_be_typed(seedbed: Callable[..., Any]) -> None:
     done = seedbed("train", "training.epochs=1", "seeds.master=3", "seeds.init=4")
     line = next(line for line in done.out.splitlines() if line.startswith("next"))
@@ -182,7 +180,6 @@ def test_the_next_command_is_one_that_can_be_typed(seedbed: Callable[..., Any]) 
     assert "the same bits as the record that was there" in forced.stdout
 
 
-@pytest.mark.integration
 def test_relative_records_are_found_again_wherever_hydra_goes(tmp_path: Path) -> None:
     words = ["train", "training.epochs=1", "tracking=none", "runs=rel", "hydra.job.chdir=true", "--json"]
     command = [sys.executable, "-m", "seedbed", *words]

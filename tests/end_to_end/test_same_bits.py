@@ -15,7 +15,7 @@ import pytest
 from conftest import OUTSIDE, data_config
 from end_to_end.driver import MODELS, trained
 
-pytestmark = pytest.mark.fresh  # what is promised is promised of fresh processes
+pytestmark = [pytest.mark.fresh, pytest.mark.integration]  # what is promised is promised of fresh processes
 
 INPUTS = ["arrays", "tf_data", "py_dataset"]
 JOBS = {

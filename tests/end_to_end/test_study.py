@@ -19,6 +19,8 @@ from conftest import OUTSIDE, data_config
 
 from seedbed.run import seeds
 
+pytestmark = pytest.mark.integration
+
 CNN = ["experiment=digits_cnn", "training.epochs=2"]
 
 

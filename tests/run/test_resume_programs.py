@@ -354,6 +354,7 @@ def test_a_stopped_run_ends_as_one_that_was_not_stopped(
     check(config, ["Callback"], named, tmp_path, monkeypatch)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("engine", ["loop", pytest.param("fit", marks=pytest.mark.integration)])
 def test_state_in_places_of_every_kind_goes_on(
     engine: str, config: Callable[..., Any], plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
