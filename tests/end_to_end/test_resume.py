@@ -129,6 +129,7 @@ def model(spec):
 """
 
 
+@pytest.mark.slow
 def test_state_that_no_checkpoint_holds_means_from_the_beginning(tmp_path: Path, plugin: Callable[..., Path]) -> None:
     """TensorFlow's own random operations keep their state inside the runtime: going on would be a silent lie."""
     env = {"PYTHONPATH": str(plugin("hidden_noise", HIDDEN))}

@@ -327,7 +327,7 @@ def test_a_portable_record_of_another_machine_is_comparable_and_said_to_be(proje
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("chosen", ["-1", "1"])
+@pytest.mark.parametrize("chosen", ["-1", pytest.param("1", marks=pytest.mark.slow)])
 def test_the_gpus_that_are_chosen_outside_are_those_of_the_replay(chosen: str, project: Project, tmp_path: Path) -> None:
     """A driver's list of two GPUs stands in for them; there is none that TensorFlow could use."""
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'A, 570.1, 9.0'\necho 'B, 570.1, 8.0'\n")

@@ -724,7 +724,8 @@ VARIANTS = {
     "noise: seed_generator", "noise: global", "noise: numpy", "noise: generator", "sample_weight", "one example", "one batch",
     "built by its first batch", "comes compiled", "loss and metric objects", "noise: traced", "noise: operation", "Normalization",
     "callback: numbers", "plateau", "schedule", "TensorBoard", "jit_compile", "Lion, cosine, clipnorm", "tf.data", "text in a DataFrame", "tf.data, no seed", "tf.data, endless", "from_generator", "PyDataset that reshuffles",
-    "PyDataset and a callback that draws", "callback: recompiles", "callback: model.history",
+    "PyDataset and a callback that draws", "callback: recompiles", "callback: model.history", "subclassed", "tf.data for validation",
+    "callback: plain", "PyDataset: numpy", "tf.data, filtered", "noise: variable", "careless", "mixed DataFrame", "unseeded initializer", "add_loss",
     *[f"PyDataset: {draw}" for draw in list(DRAWS)[1:]], *[f"callback: {kind}" for kind in list(KEPT)[2:]],
 }  # fmt: skip
 

@@ -127,6 +127,7 @@ print(hashlib.sha256(tf.nn.conv2d(x, w, 1, "SAME").numpy().tobytes()).hexdigest(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_onednn_cuts_its_sums_by_the_sizes_of_caches_unless_it_knows_none() -> None:
     """As below: CPUs with L2 caches of 2 MiB, of 128 KiB a core, of 128 with the sizes fixed, and this one with the sizes fixed."""
