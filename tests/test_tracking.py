@@ -335,6 +335,7 @@ def test_a_failed_run_is_failed_in_mlflow(config: Callable[..., Any], uri: str) 
     assert notes.is_complete(record, uri)
 
 
+@pytest.mark.integration
 def test_an_interrupted_run_that_goes_on_is_one_run(
     config: Callable[..., Any], plugin: Callable[..., Path], uri: str, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_keras_own_adam_goes_elsewhere() -> None:
 
 
 def test_a_config_and_a_saved_model(tmp_path: Any) -> None:
+    keras.utils.set_random_seed(1)
     optimizer = Adam2017(0.01, beta_1=0.8, beta_2=0.99, epsilon=1e-6, clipnorm=1.0)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, Adam2017)

@@ -81,6 +81,7 @@ JOBS = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "names", [("gru loop", "cnn fit"), pytest.param(("transformer loop", "mlp XLA"), marks=pytest.mark.slow)], ids=lambda names: names[0]
 )

@@ -141,6 +141,7 @@ class Drawing(keras.callbacks.Callback):
 """
 
 
+@pytest.mark.integration
 def test_a_model_function_and_a_callback(config: Callable[..., Any], plugin: Callable[..., Path]) -> None:
     """While a model is built, all is `init`; in callbacks `python`, `numpy`, and `dropout` for TensorFlow's and Keras's."""
     plugin("drawn", CALLBACK)
