@@ -301,19 +301,21 @@ def test_a_module_that_lacks_an_import_says_which_and_where(seedbed: Callable[..
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [
-        (None, "no such file"),
-        ("", "empty"),
-        ("a,y\n", "no examples"),
-        ("a,y\n1,2\n3\n", "line 3 has 1 values, the header 2"),
-        ("a,y\n1,2\n3,4,5\n", "line 3"),
-        ("a,y\n1,2\n,4\n", "no value in line 3, column 'a'"),
-        ("a,y\n1,2\n3,nan\n", "no value in line 3, column 'y'"),
-        ("a,y\n1,2\n3,inf\n", "hold inf"),
-        ("a,b\n1,2\n", "'y' is no column"),
-        ("a;y\n1;2\n", "'y' is no column"),
-        ("a,y\n1,2\n3,4\n", "2 examples can't be split"),
-    ],
+    sampled(
+        [
+            (None, "no such file"),
+            ("", "empty"),
+            ("a,y\n", "no examples"),
+            ("a,y\n1,2\n3\n", "line 3 has 1 values, the header 2"),
+            ("a,y\n1,2\n3,4,5\n", "line 3"),
+            ("a,y\n1,2\n,4\n", "no value in line 3, column 'a'"),
+            ("a,y\n1,2\n3,nan\n", "no value in line 3, column 'y'"),
+            ("a,y\n1,2\n3,inf\n", "hold inf"),
+            ("a,b\n1,2\n", "'y' is no column"),
+            ("a;y\n1;2\n", "'y' is no column"),
+            ("a,y\n1,2\n3,4\n", "2 examples can't be split"),
+        ]
+    ),
 )
 def test_tables(train: Callable[..., Said], tmp_path: Path, content: str | None, words: str) -> None:
     if content is not None:
@@ -445,6 +447,7 @@ def test_cfg_job_shows_the_config_and_runs_nothing(train: Callable[..., Said], t
     }  # fmt: skip
 
 
+@pytest.mark.integration
 def test_help_shows_every_choice(train: Callable[..., Said], tmp_path: Path) -> None:
     said = train("--help")
     assert (said.status, said.err) == (0, "")
@@ -489,6 +492,7 @@ def test_commands(capsys: pytest.CaptureFixture[str], argv: list[str], status: i
     assert (said.out if status else said.err) == ""
 
 
+@pytest.mark.integration
 def test_several_runs_each_in_a_process_of_its_own(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     done = seedbed("train", "-m", "training.epochs=2", "seeds.master=1,2,-1", "--json")
     printed = [json.loads(line) for line in done.out.splitlines()]

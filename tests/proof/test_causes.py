@@ -142,6 +142,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.integration
 def test_cured_they_hold(tmp_path: Path) -> None:
     """All cured programs in one process, and in another one in other surroundings: the same bits."""
     jobs = {}

@@ -55,6 +55,7 @@ def test_a_process_that_is_not_right_is_refused(config: Callable[..., Any], monk
         determinism.apply(level(config()))
 
 
+@pytest.mark.integration
 def test_tensorflow_used_too_early_is_refused_with_the_number_of_threads() -> None:
     code = (
         "import tensorflow as tf; tf.constant(1) + 1\n"
@@ -82,6 +83,7 @@ def test_a_variable_that_contradicts_the_level_ends_before_anything_is_written(s
     assert not list((tmp_path / "runs").glob("*/record.json"))
 
 
+@pytest.mark.integration
 def test_off_differs_each_time_and_seeds_are_recorded(seedbed: Callable[..., Any]) -> None:
     first, second = (seedbed("train", "determinism=off", "training.epochs=2", "--json", env=STRICT).json for _ in range(2))
     assert first["digests"]["initial_weights"] != second["digests"]["initial_weights"]

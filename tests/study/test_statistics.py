@@ -474,6 +474,7 @@ def test_a_variance_needs_two_values() -> None:
     assert (few.variance, few.share, few.interval, few.share_interval) == (0.5, 0.25, None, None)
 
 
+@pytest.mark.integration
 @given(VALUES, VALUES, st.sampled_from([0.125, 4.0, 2.0**400]))
 def test_shares_have_no_unit(x: list[float], y: list[float], unit: float) -> None:
     plain, scaled = our.components({"s": x}, y)[0], our.components({"s": np.array(x) * unit}, np.array(y) * unit)[0]
