@@ -222,6 +222,7 @@ def changed(file: Path, line: str = "# mine") -> str:
     return line
 
 
+@pytest.mark.slow
 def test_two_updates_lose_no_line_whatever_became_of_its_file(released: Path, tmp_path: Path) -> None:
     """Machinery that the user has changed is changed, removed and renamed by the template, and files come that he has, too."""
     template = tmp_path / "template"

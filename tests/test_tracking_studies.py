@@ -63,6 +63,7 @@ def test_one_parent_for_all_that_is_asked_of_a_study(seedbed: Callable[..., Any]
     assert nested["4"].outputs.model_outputs
 
 
+@pytest.mark.slow
 def test_a_comparison_and_its_studies(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     from mlflow import MlflowClient
 

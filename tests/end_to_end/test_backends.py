@@ -87,7 +87,7 @@ def on(name: str, where: Path, folder: Path, only: tuple[str, ...] = (), **env: 
 
 
 @pytest.mark.parametrize("only", [("mlp", "order"), pytest.param((), marks=pytest.mark.slow)], ids=["mlp", "all models"])
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [OTHERS[0], pytest.param("torch", marks=[*OTHERS[1].marks, pytest.mark.slow])])
 def test_fresh_processes_have_the_same_bits_and_all_backends_the_same_start(
     name: str, only: tuple[str, ...], ordered: Path, tmp_path: Path
 ) -> None:
@@ -104,7 +104,8 @@ def test_fresh_processes_have_the_same_bits_and_all_backends_the_same_start(
     assert first["order"]["history"] == theirs["order"]["history"]
 
 
-@pytest.mark.parametrize("name", [pytest.param("jax", marks=[*OTHERS[0].marks, pytest.mark.slow]), OTHERS[1]])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
 def test_killed_and_gone_on(name: str, tmp_path: Path) -> None:
     """Dropout, augmentation, batch normalisation, a schedule: killed in the middle, then the digests of a run that wasn't."""
     words = ["experiment=digits_cnn", "model.augment=true", f"backend={name}", "training.epochs=4", "training.steps_per_epoch=10",

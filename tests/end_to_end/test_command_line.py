@@ -39,6 +39,7 @@ def records(runs: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(runs.glob("[0-9a-f]*/record.json"))]
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_is_no_success(seedbed: Callable[..., Any], plugin: Callable[..., Path]) -> None:
     folder = plugin("slow", SLOW)
     (folder / "conf" / "data").mkdir(parents=True)

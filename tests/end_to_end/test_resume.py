@@ -97,6 +97,7 @@ def test_killed_twice_and_gone_on(job: str, tmp_path: Path, plugin: Callable[...
     assert not (record.parent / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_sigterm_stops_with_a_checkpoint_and_a_damaged_one_is_passed_over(tmp_path: Path) -> None:
     words = [*CNN[:3], "checkpoint.every_epochs=1", "training.epochs=6"]
     straight = finish(start(words, tmp_path / "straight", {}))

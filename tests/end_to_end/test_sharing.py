@@ -47,7 +47,7 @@ def records(runs: Path) -> dict[int, dict[str, Any]]:
 
 
 # One that is seen in the model, one in the process; all of them are `make test-slow`.
-FIRST_ONES = ("average of the weights on the model", "installed helper")
+FIRST_ONES = ("average of the weights on the model",)
 
 
 @pytest.mark.parametrize("name", [name if name in FIRST_ONES else pytest.param(name, marks=pytest.mark.slow) for name in PROGRAMS])

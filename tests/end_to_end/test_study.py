@@ -147,7 +147,8 @@ def processes_of(runs: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("what", ["everything", pytest.param("the command", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["everything", "the command"])
 def test_killed_five_times_at_random_it_ends_in_the_same_summary(seedbed: Callable[..., Any], tmp_path: Path, what: str) -> None:
     words = [*CNN, "study.n=8"]
     store = f"tracking.uri='sqlite:///{tmp_path}/store/mlflow.db'"

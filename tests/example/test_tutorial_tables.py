@@ -65,6 +65,7 @@ def repeated(table: str, seedbed: Callable[..., Any]) -> tuple[Any, np.ndarray]:
         return said, np.array([float(row["train_loss"]) for row in csv.DictReader(file)])
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_theano_table_in_a_fresh_process(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     said, errors = repeated("theano_2017", seedbed)

@@ -74,6 +74,7 @@ def test_there_are_enough_causes() -> None:
 
 # Of each kind (the arithmetic, the surroundings, generators, order, workers, state) some are always run; these are `make test-slow`.
 SLOW = (
+    "The order of a directory's listing", "A loss, a gradient or an update that draws", "Worker processes that draw for themselves",
     "XLA", "Mixed precision", "Another library for the same operation", "Batch normalisation and the order of examples",
     "A budget of time", "An estimator without random_state, in worker processes", "An iterator that is used up",
     "Python code in a parallel map", "A generator of TensorFlow's that begins anywhere", "The working directory", "The date", "The locale",

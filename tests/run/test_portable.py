@@ -152,6 +152,7 @@ for sizes in ((32768, 262144, 2097152), (49152, 2097152, 33554432), (32768, 2621
 """
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize("onednn", ["0", "1"])
 def test_eigen_cuts_its_sums_by_the_sizes_of_caches_that_it_is_told(onednn: str) -> None:
@@ -246,6 +247,7 @@ except Refused as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize("when", ["early", "not at all"])
 def test_a_pipeline_that_is_still_rewritten_is_refused(when: str, config: Any) -> None:
