@@ -68,7 +68,7 @@ def test_what_people_write_is_read(tmp_path: Path) -> None:
     assert found["day"] == "2026-11-30"  # text, as for OmegaConf
     assert found["more"] == {"a": 1, "b": ["x", None, True]}
     with pytest.raises(Refused, match=r"line 4: \*base is an alias"):
-        yaml_files.load(path, aliases=False)
+        yaml_files.load(path, of_record=True)
 
 
 @pytest.mark.parametrize("name", WRONG)

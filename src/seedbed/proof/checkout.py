@@ -18,8 +18,8 @@ from pathlib import Path
 
 import seedbed
 from seedbed import Refused, project_root
-from seedbed.proof.untrusted import printable
 from seedbed.run import children, provenance
+from seedbed.run.plain_text import harmless
 from seedbed.run.record import Record
 
 COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
@@ -99,7 +99,7 @@ def worktree(record: Record, folder: Path, trust: Trust, said: Callable[[str], N
 def _commit(record: Record) -> str:
     commit = (record.provenance.get("git") or {}).get("commit")
     if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
-        raise Refused(f"The record names no commit ({printable(commit)}): it was trained outside of a git checkout. Leave out --checkout.")
+        raise Refused(f"The record names no commit ({harmless(commit)}): it was trained outside of a git checkout. Leave out --checkout.")
     if not _succeeds(project_root(), "rev-parse", "--git-dir"):
         raise Refused(
             f"{project_root()} is no git checkout, so the recorded commit {commit} can't be had here. Next: git clone the project."
@@ -127,13 +127,13 @@ def _apply(record: Record, tree: Path, prefix: str, trusted: bool, said: Callabl
     except Refused as error:
         raise Refused(f"The recorded diff ({diff}) can't be read by git: {error}") from None
     names = [name for name, _ in touched]
-    words = f"{len(names)} files, {sum(lines for _, lines in touched)} lines: {printable(', '.join(names))}"
+    words = f"{len(names)} files, {sum(lines for _, lines in touched)} lines: {harmless(', '.join(names))}"
     strange = [
         name for name in names if not any(name == f"{prefix}{part}" or name.startswith(f"{prefix}{part}/") for part in provenance.CODE)
     ]
     if strange:
         raise Refused(
-            f"The recorded diff changes {printable(', '.join(strange))}. Accepted: {', '.join(provenance.CODE)}; seedbed records no other."
+            f"The recorded diff changes {harmless(', '.join(strange))}. Accepted: {', '.join(provenance.CODE)}; seedbed records no other."
         )
     if not trusted:
         raise Refused(f"The record comes with a diff, which is code from wherever the record is from ({words}). Read it "
@@ -163,7 +163,7 @@ def interpreter(place: Place, record: Record, said: Callable[[str], None]) -> Pl
     """
     recorded = record.inputs["environment"].get("packages") or {}
     if other := [name for name, version in recorded.items() if _version(name) != version]:
-        said(f"Other packages are recorded than there are here ({printable(', '.join(other))}): setting up the recorded ones by "
+        said(f"Other packages are recorded than there are here ({harmless(', '.join(other))}): setting up the recorded ones by "
              f"`make .venv/.train` in the worktree (downloads; takes minutes).")  # fmt: skip
         minor = re.match(r"3\.\d+", str(record.inputs["environment"].get("python")))
         python = shutil.which(f"python{minor[0]}") if minor else None

@@ -17,6 +17,7 @@ from seedbed.proof.checkout import Place
 from seedbed.proof.promise import Comparison, Row
 from seedbed.run import config as configs
 from seedbed.run import determinism, process, provenance, training
+from seedbed.run.plain_text import harmless
 from seedbed.run.record import Record
 
 
@@ -51,7 +52,7 @@ def _composed(stated: Mapping[str, Any], runs: Path) -> DictConfig:
         composed = OmegaConf.merge(OmegaConf.structured(configs.Config), OmegaConf.create({**stated, "runs": str(runs)}))
         OmegaConf.resolve(OmegaConf.create(OmegaConf.to_container(composed)))  # a variable that isn't set is found now
     except OmegaConfBaseException as error:
-        raise Refused(f"The record's config doesn't fit this project: {untrusted.printable(str(error).splitlines()[0])}. "
+        raise Refused(f"The record's config doesn't fit this project: {harmless(str(error).splitlines()[0])}. "
                       "If the project was another one then: --checkout.") from error  # fmt: skip
     assert isinstance(composed, DictConfig)
     configs.check(composed)
@@ -67,7 +68,7 @@ def facts(record: Record, plain: Mapping[str, Any], place: Place) -> Comparison:
     rows = [Row("commit", f"{_hash(git.get('commit'))}{dirty}", f"{_hash(now['commit'])}{' with a diff' if now['dirty'] else ''}", None)]
     if record.level == "portable":
         machine, this = ((facts.get("cpu") or {}).get("model") for facts in (was, {"cpu": provenance.cpu()}))
-        rows.append(Row("machine", untrusted.printable(machine), f"{this}: at portable the same bits whatever it is", None))
+        rows.append(Row("machine", harmless(machine), f"{this}: at portable the same bits whatever it is", None))
     if place.commit is None:
         same = was.get("lock") == provenance.lock_hash()
         rows.append(
@@ -79,7 +80,7 @@ def facts(record: Record, plain: Mapping[str, Any], place: Place) -> Comparison:
     for where, value in untrusted.leaves(plain.get("data")):
         if isinstance(value, str) and where.startswith(("source.", "files.")) and "_target_" not in where and _is_path(value):
             there = "is here" if "://" in value or os.path.exists(os.path.expanduser(value)) else "is not here"  # noqa: PTH110, PTH111 (no errors)
-            rows.append(Row(f"data.{where}", untrusted.printable(value), there, None))
+            rows.append(Row(f"data.{where}", harmless(value), there, None))
     return Comparison(rows, [])
 
 
@@ -88,9 +89,9 @@ def _is_path(value: str) -> bool:
 
 
 def _hash(value: Any) -> str:
-    return untrusted.printable(str(value)[:12]) if value else "none"
+    return harmless(str(value)[:12]) if value else "none"
 
 
 def _image(value: Any) -> str:
     found = value if isinstance(value, Mapping) else {}
-    return untrusted.printable(found.get("image_digest") or found.get("image") or "none", 80)
+    return harmless(found.get("image_digest") or found.get("image") or "none", 80)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seedbed.proof.untrusted import leaves, printable
+from seedbed.proof.untrusted import leaves
+from seedbed.run.plain_text import harmless
 from seedbed.run.record import canonical
 
 # Levels that don't promise the same bits, with what they do.
@@ -79,7 +80,7 @@ def compared(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> Comparison
 def _seeds(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[Row, str]:
     other = _differing(recorded, here)
     words = f"master {recorded.get('master')}, {len(recorded) - 1} streams"
-    return Row("seeds", printable(words), _counted(other), not other), f"other seeds: {_named(other)}"
+    return Row("seeds", harmless(words), _counted(other), not other), f"other seeds: {_named(other)}"
 
 
 def _code(recorded: Mapping[str, str], here: Mapping[str, str]) -> tuple[Row, str]:
@@ -97,12 +98,12 @@ def _config(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[Row, 
 
 def _data(recorded: str, here: str) -> tuple[Row, str]:
     row = Row("data", recorded[:16] or "no fingerprint", here[:16], recorded == here and bool(recorded))
-    return row, f"changed data: fingerprint {here} here, {printable(recorded)} recorded"
+    return row, f"changed data: fingerprint {here} here, {harmless(recorded)} recorded"
 
 
 def _settings(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[Row, str]:
     other = _differing(recorded, here)
-    row = Row("settings", f"of {printable(recorded.get('level'))}", _counted(other), not other)
+    row = Row("settings", f"of {harmless(recorded.get('level'))}", _counted(other), not other)
     return row, f"other settings of the level: {_named(other)}"
 
 
@@ -137,21 +138,19 @@ def _named(other: Mapping[str, tuple[Any, Any]]) -> str:
 
 def _listed(words: list[str]) -> str:
     more = f" and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
-    return printable(", ".join(words[:MOST_NAMED]), 600) + more
+    return harmless(", ".join(words[:MOST_NAMED]), 600) + more
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return (
-            printable("  ".join(f"{name} {_short(item)}" for name, item in value.items() if name not in ("isa", "number")), 100) or "none"
-        )
+        return harmless("  ".join(f"{name} {_short(item)}" for name, item in value.items() if name not in ("isa", "number")), 100) or "none"
     if isinstance(value, list):
-        return printable(", ".join(_short(item) for item in value), 100) or "none"
-    return "none" if value is None else printable(value, 80)
+        return harmless(", ".join(_short(item) for item in value), 100) or "none"
+    return "none" if value is None else harmless(value, 80)
 
 
 def digests(recorded: Mapping[str, str], here: Mapping[str, str]) -> Iterator[Row]:
     """Each digest of either; `run`, their sum, last."""
     for name in sorted({*recorded, *here}, key=lambda name: (name == "run", [*recorded, *here].index(name))):
         one, other = recorded.get(name), here.get(name)
-        yield Row(printable(name), one or "-", other or "-", one is not None and one == other)
+        yield Row(harmless(name), one or "-", other or "-", one is not None and one == other)

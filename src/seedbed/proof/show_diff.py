@@ -13,7 +13,7 @@ from seedbed.proof.outputs import Apart, Outputs, is_same
 from seedbed.proof.rows import Data
 from seedbed.proof.side import Side
 from seedbed.proof.trees import Code
-from seedbed.proof.untrusted import printable
+from seedbed.run.plain_text import harmless
 
 MOST = 8  # entries of a list that are shown
 MOST_LINES = 40  # lines of code
@@ -28,31 +28,31 @@ def show(found: Difference) -> None:
     if not found.inputs_differ:
         rows.append(("inputs", "none differs"))
     if inputs.seeds:
-        rows.append(("seeds", "  ".join(f"{printable(change.name)} {_pair(change)}" for change in inputs.seeds)))
+        rows.append(("seeds", "  ".join(f"{harmless(change.name)} {_pair(change)}" for change in inputs.seeds)))
     rows += _changes("config", inputs.config) + _code(found.code)
     rows += _data(found.data)
     rows += _changes("level", inputs.determinism) + _changes("packages", inputs.packages) + _changes("environment", inputs.environment)
     rows += _changes("not counted", inputs.also)
     rows += _outputs(found.outputs)
-    rows.append(("so", printable(found.verdict.said, 1000)))
+    rows.append(("so", harmless(found.verdict.said, 1000)))
     if found.next:
-        rows.append(("next", printable(found.next, 2000)))
+        rows.append(("next", harmless(found.next, 2000)))
     elif not found.differs:
         rows.append(("next", "verify, with the words that trained them: whether it holds in fresh processes, too"))
     lines(rows)
 
 
 def _side(name: str, side: Side) -> Lines:
-    rows = [(name, f"{side.path}"), ("", f"{printable(side.content['name'])}, {printable(side.status)}, level {printable(side.level)}")]
+    rows = [(name, f"{side.path}"), ("", f"{harmless(side.content['name'])}, {harmless(side.status)}, level {harmless(side.level)}")]
     if side.content.get("error"):
-        rows.append(("", printable(str(side.content["error"]).strip().splitlines()[-1])))
+        rows.append(("", harmless(str(side.content["error"]).strip().splitlines()[-1])))
     if side.doubts:
         rows.append(("", f"DOUBTFUL: {'; '.join(side.doubts)}: it was changed after it was written"))
     return rows
 
 
 def _changes(name: str, changed: Sequence[Changed]) -> Lines:
-    return _headed(name, _cut([f"{printable(change.name)}  {_pair(change)}" for change in changed]))
+    return _headed(name, _cut([f"{harmless(change.name)}  {_pair(change)}" for change in changed]))
 
 
 def _pair(change: Changed) -> str:
@@ -63,32 +63,32 @@ def _pair(change: Changed) -> str:
 
 
 def _value(value: Any) -> str:
-    return printable(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False), WIDEST)
+    return harmless(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False), WIDEST)
 
 
 def _code(code: Code) -> Lines:
-    rows = [f"{printable(name)} differs" for name in code.changed]
-    rows += [f"{printable(name)} in {side} alone" for side, names in (("A", code.only_a), ("B", code.only_b)) for name in names]
+    rows = [f"{harmless(name)} differs" for name in code.changed]
+    rows += [f"{harmless(name)} in {side} alone" for side, names in (("A", code.only_a), ("B", code.only_b)) for name in names]
     shown = _cut(rows)
-    diff = [f"  {printable(line.expandtabs(4), 200)}" for line in code.diff.splitlines()]
+    diff = [f"  {harmless(line.expandtabs(4), 200)}" for line in code.diff.splitlines()]
     if code.why_not:
-        shown.append(printable(code.why_not))
+        shown.append(harmless(code.why_not))
     shown += diff[:MOST_LINES]
     if len(diff) > MOST_LINES:
         shown.append(f"… {len(diff) - MOST_LINES} more lines: --json has them")
     if code.also:
-        shown.append(f"also changed, and not reached by these runs: {', '.join(_cut([printable(path) for path in code.also]))}")
+        shown.append(f"also changed, and not reached by these runs: {', '.join(_cut([harmless(path) for path in code.also]))}")
     return _headed("code", shown)
 
 
 def _data(data: Data) -> Lines:
     if data.same:
         return []
-    rows = [printable(line) for line in data.said]
+    rows = [harmless(line) for line in data.said]
     for part in data.parts:
         places = part.differ or part.only_a or part.only_b
         if len(places) > 1 and not part.moved:
-            rows.append(f"rows of {printable(part.name)}, from 0: {', '.join(_cut([str(place) for place in places]))}")
+            rows.append(f"rows of {harmless(part.name)}, from 0: {', '.join(_cut([str(place) for place in places]))}")
     return _headed("data", rows)
 
 
@@ -99,12 +99,12 @@ def _outputs(outputs: Outputs) -> Lines:
     elif outputs.epochs != (0, 0):
         rows.append(("history", f"the same {outputs.epochs[0]} epochs"))
     pairs = [("agree", outputs.agree), ("differ", outputs.differ), ("in A alone", outputs.only["a"]), ("in B alone", outputs.only["b"])]
-    words = [f"{word}: {', '.join(printable(name) for name in names if name != 'run')}" for word, names in pairs if set(names) - {"run"}]
+    words = [f"{word}: {', '.join(harmless(name) for name in names if name != 'run')}" for word, names in pairs if set(names) - {"run"}]
     return rows + _headed("digests", words)
 
 
 def _metric(metric: Apart) -> str:
-    name = printable(metric.name)
+    name = harmless(metric.name)
     if is_same(metric):
         return f"{name}  {metric.a:.6g}, the same bits"
     return f"{name}  {_number(metric.a)} → {_number(metric.b)}{_how_far(metric)}"

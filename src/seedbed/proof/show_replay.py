@@ -14,7 +14,7 @@ from seedbed.command_line import command
 from seedbed.printed import lines
 from seedbed.proof.promise import Row
 from seedbed.proof.replay import Replay
-from seedbed.proof.untrusted import printable
+from seedbed.run.plain_text import harmless
 
 SHOWN = 16  # letters of a digest
 
@@ -26,7 +26,7 @@ def replay(found: Replay, name: str, source: str | None, words: Sequence[str]) -
     started = (record.timing or {}).get("started")
     day = datetime.fromtimestamp(started).strftime("%Y-%m-%d %H:%M") if isinstance(started, int | float) else "once"
     where = f"MLflow run {name} in {source}" if source else str(record.path)
-    lines([("record", f"{printable(record.name)}, trained {day}"), ("", f"{where}"), ("key", record.key)])
+    lines([("record", f"{harmless(record.name)}, trained {day}"), ("", f"{where}"), ("key", record.key)])
     print()
     _table(["input", "recorded", f"at commit {found.commit[:12]}" if found.commit else "here", ""], found.inputs)
     if found.digests:
@@ -60,7 +60,7 @@ def _verdict(found: Replay, words: Sequence[str]) -> list[tuple[str, str]]:
                 ("next", "   ".join([*back, f"{command('replay', [*words, '--anyway'])}  (which is no replay)"]))]  # fmt: skip
     agree = sum(bool(row.same) for row in found.digests)
     if found.error:
-        result = f"it was trained again and ended otherwise: {printable(found.error.splitlines()[-1])}"
+        result = f"it was trained again and ended otherwise: {harmless(found.error.splitlines()[-1])}"
     elif found.agrees:
         result = f"the same bits: {agree} of {len(found.digests)} digests agree ({found.seconds:.1f} s)"
     else:

@@ -22,6 +22,7 @@ from seedbed import Refused
 from seedbed.proof import untrusted
 from seedbed.run import claims, digest, integrity, json_text, plain_files, record_schema
 from seedbed.run.fingerprint import LARGEST_ROWS
+from seedbed.run.plain_text import harmless
 from seedbed.run.record import FINISHED
 
 ABOUT = 1_000_000  # bytes of `about` in rows.npz
@@ -125,7 +126,7 @@ def _history(path: Path, status: str) -> list[dict[str, float]]:
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             if number == len(lines) and status != FINISHED:
                 break
-            raise Refused(f"{path}, line {number}, can't be read: {untrusted.printable(error)}.") from None
+            raise Refused(f"{path}, line {number}, can't be read: {harmless(error)}.") from None
     return found
 
 
@@ -150,7 +151,7 @@ def _rows(path: Path) -> Rows | None:
             raise ValueError("not row hashes")
     except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, MemoryError, RecursionError, NotImplementedError,
             RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError) as error:  # fmt: skip
-        why = untrusted.printable(error) or type(error).__name__
+        why = harmless(error) or type(error).__name__
         raise Refused(f"{path} can't be read: {why}. Without that file records can be compared, too, but for the rows.") from None
     return Rows(arrays, parts, {name: about.get(name) for name in ("outputs", "classes", "vocabulary")})
 

@@ -12,9 +12,7 @@ from typing import Any
 from seedbed import Refused
 from seedbed.run import yaml_files
 from seedbed.run.config import BACKENDS
-from seedbed.run.plain_text import harmless as printable
-
-__all__ = ["config_of", "leaves", "printable"]
+from seedbed.run.plain_text import harmless
 
 # Parts that every config has, with values of their own.
 PARTS = ("data", "training", "seeds", "determinism", "determinism.environment", "determinism.threads")
@@ -25,13 +23,13 @@ OTHERS = ("backend", "strategy", "determinism.backends", *(f"determinism.backend
 
 def config_of(folder: Path) -> dict[str, Any]:
     """config.yaml of a record: plain values, nothing resolved. Raises Refused for any other thing that YAML can say."""
-    found = yaml_files.load(folder / "config.yaml", aliases=False)
+    found = yaml_files.load(folder / "config.yaml", of_record=True)
     strange = [where for where, value in leaves(found) if not isinstance(value, str | int | float | None)]
     strange += [where for where in PARTS if not isinstance(_at(found, where), dict)]
     strange += [where for where in OTHERS if not isinstance(_at(found, where) or {}, dict)]
     if not isinstance(found, dict) or strange:
         raise Refused(
-            f"{folder / 'config.yaml'} is no config of plain values{': ' + ', '.join(map(printable, strange)) if strange else ''}."
+            f"{folder / 'config.yaml'} is no config of plain values{': ' + ', '.join(map(harmless, strange)) if strange else ''}."
         )
     return found
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras.src.random.seed_generator import global_seed_generator  # no public way to it in Keras 3.15
 
-from seedbed.run import backend
+from seedbed import Refused
+from seedbed.run import backend, plain_files
 from seedbed.run import seeds as streams
 from seedbed.run import state as states
 from seedbed.run.record import naming, write_atomically
@@ -154,7 +155,13 @@ def read_newest(folder: Path, epochs: int, history: Callable[[int], str] | None 
     """
     wrong: list[str] = []
     for path in sorted(folder.glob("*.npz"), reverse=True):
-        content = path.read_bytes()
+        try:
+            with plain_files.opened(path) as file:
+                content = file.read()
+        except Refused as error:
+            wrong.append(str(error))
+            path.rename(path.with_suffix(".bad"))
+            continue
         if hashlib.sha256(content).hexdigest() != path.name.split(".")[1]:
             wrong.append(f"{path} is damaged (its contents don't have the hash in its name)")
         elif (state := _decoded(content)) is None:

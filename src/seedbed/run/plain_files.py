@@ -16,20 +16,32 @@ from io import BufferedReader
 from pathlib import Path
 
 from seedbed import Refused
+from seedbed.run.plain_text import harmless
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BufferedReader]:
-    """Open a plain file for reading. Raises Refused if it is anything else, FileNotFoundError if there is none."""
+def opened(path: Path, links: bool = False) -> Iterator[BufferedReader]:
+    """Open a plain file for reading.
+
+    Args:
+        path: The file.
+        links: Whether a link to one will do, as in the user's own configuration.
+
+    Raises:
+        Refused: It is anything else.
+        FileNotFoundError: There is none.
+    """
+    only = "" if links else " A record holds plain files alone."
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | (0 if links else os.O_NOFOLLOW) | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise Refused(f"{path} can't be read: {os.strerror(error.errno or 0)}. A record holds plain files alone.") from None
+        raise Refused(f"{harmless(path, None)} can't be read: {os.strerror(error.errno or 0)}.{only}") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):  # fdopen itself refuses a folder
+        os.close(handle)
+        raise Refused(f"{harmless(path, None)} is no plain file.{only}")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise Refused(f"{path} is no plain file, and a record holds plain files alone.")
         yield file
 
 
@@ -50,11 +62,11 @@ def read(path: Path, largest: int, optional: bool = False) -> bytes | None:
     except FileNotFoundError:
         if optional:
             return None
-        raise Refused(f"{path.parent} is not a whole record: {path.name} is missing.") from None
+        raise Refused(f"{harmless(path.parent, None)} is not a whole record: {harmless(path.name, None)} is missing.") from None
     except OSError as error:
-        raise Refused(f"{path} can't be read: {os.strerror(error.errno or 0)}.") from None
+        raise Refused(f"{harmless(path, None)} can't be read: {os.strerror(error.errno or 0)}.") from None
     if len(content) > largest:
-        raise Refused(f"{path} is larger than a record's: more than {largest:,} bytes.")
+        raise Refused(f"{harmless(path, None)} is larger than a record's: more than {largest:,} bytes.")
     return content
 
 

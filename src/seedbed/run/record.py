@@ -146,7 +146,7 @@ class Record:
 
     def config(self) -> dict[str, Any]:
         """config.yaml, with nothing resolved: a value from the environment is its name."""
-        found = yaml_files.load(self.path / "config.yaml", aliases=False)
+        found = yaml_files.load(self.path / "config.yaml", of_record=True)
         if not isinstance(found, dict):
             raise Refused(f"{self.path / 'config.yaml'} is no config: it holds no mapping.")
         return found

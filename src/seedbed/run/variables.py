@@ -24,8 +24,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from seedbed.run import provenance, record, redaction
+from seedbed import Refused
+from seedbed.run import plain_files, provenance, record, redaction
 from seedbed.run.environment_reads import asked_for
+from seedbed.run.record_schema import LARGEST
 
 # The name that stands for all variables at once, where code goes through the environment.
 WHOLE = "*"
@@ -166,9 +168,9 @@ def settled(runs: Path, inputs: dict[str, Any], waiting: Callable[[str], None]) 
 def _other(path: Path) -> dict[str, str | None]:
     """The present values of what the record in `path` has read, if any of them differs."""
     try:
-        read = json.loads((path / "record.json").read_text()).get("read") or {}
+        read = json.loads(plain_files.read(path / "record.json", LARGEST, optional=True) or b"{}").get("read") or {}
         now = {str(name): shown(str(name), present(str(name))) for name in read}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, Refused):
         return {}  # who reads the record says what is wrong with it
     return now if now != read else {}
 

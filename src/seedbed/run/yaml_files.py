@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from seedbed import Refused
+from seedbed.run import plain_files
 from seedbed.run.plain_text import harmless
 
 # What a config file may hold. Aliases count with what they stand for: nine lines can stand for a billion values.
@@ -31,29 +31,30 @@ Loader.yaml_implicit_resolvers = {
 }
 
 
-def load(path: Path, aliases: bool = True) -> Any:
+def load(path: Path, of_record: bool = False) -> Any:
     """Return what the file holds: mappings, lists and plain values.
 
     Args:
         path: a plain file.
-        aliases: whether `*name` is accepted; seedbed itself writes none.
+        of_record: whether it is a record's, which is no link and holds no `*name`: seedbed writes neither.
     Raises:
         Refused: it can't be read, isn't YAML, or holds more than a config does; names the file and the line.
     """
-    text = read(path)
-    check(text, path, aliases)
+    text = read(path, of_record)
+    check(text, path, aliases=not of_record)
     return explained(lambda: yaml.load(text, Loader=Loader), text, path)
 
 
-def read(path: Path) -> str:
+def read(path: Path, of_record: bool = False) -> str:
     """Return the text of a file; raises Refused for what is no plain file, too large, or no UTF-8."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise Refused(f"{_shown(path)} is no plain file.")
-        if found.st_size > LARGEST:
-            raise Refused(f"{_shown(path)} has {found.st_size:,} bytes; a config has {LARGEST:,} at most.")
-        return path.read_bytes().decode("utf-8")
+        if of_record:
+            return (plain_files.read(path, LARGEST) or b"").decode("utf-8")
+        with plain_files.opened(path, links=True) as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise Refused(f"{_shown(path)} has more bytes than a config: {LARGEST:,} at most.")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise Refused(f"{_shown(path)}, line {line}: this is no UTF-8.") from None

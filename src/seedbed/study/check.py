@@ -19,9 +19,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
-from seedbed.run import provenance, record, targets
+from seedbed.run import plain_files, provenance, record, targets
 from seedbed.run.record import FINISHED, Record, write_atomically
-from seedbed.study.plan import Task
+from seedbed.study.plan import LARGEST_NOTE, Task
 
 NAME = "check.json"  # in the study's folder
 KEPT_LEVELS = ("strict", "portable")  # those that promise the same bits
@@ -67,9 +67,9 @@ class Verdict:
 def read(folder: Path) -> Verdict | None:
     """What the last check of a study found; None if there was none."""
     try:
-        content = json.loads((folder / NAME).read_text())
+        content = json.loads(plain_files.read(folder / NAME, LARGEST_NOTE, optional=True) or b"")
         return Verdict(**{name: content[name] for name in Verdict.__dataclass_fields__ if name in content})
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError, Refused):
         return None
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import Refused
-from seedbed.proof import side, untrusted
+from seedbed.proof import side
 from seedbed.proof.side import Side
 from seedbed.run import plain_files
 from seedbed.run.claims import SHA256
+from seedbed.run.plain_text import harmless
 from seedbed.run.record import FINISHED
 
 LARGEST = 20_000_000  # bytes of a file in a study's folder
@@ -82,15 +83,13 @@ def found(study: str | None, runs: Path) -> Path:
         exact = [path for path in there if path.name == study]
         if len(mine := exact or [path for path in there if path.name.startswith(study)]) == 1:
             return mine[0].resolve()
-        said = (
-            f"More than one study begins with {untrusted.printable(study)}." if mine else f"There is no study {untrusted.printable(study)}."
-        )
+        said = f"More than one study begins with {harmless(study)}." if mine else f"There is no study {harmless(study)}."
     else:
         mine, said = [], "Which study?"
     if not there:
         raise Refused(f"{said} {folder} holds none; `seedbed repeat`, `compare` and `variance` make them.")
     shown = mine or there
-    lines = [f"  {untrusted.printable(path.name)}  {_first_words(path)}".rstrip() for path in shown[:MOST]]
+    lines = [f"  {harmless(path.name)}  {_first_words(path)}".rstrip() for path in shown[:MOST]]
     if len(shown) > MOST:
         lines.append(f"  … and {len(shown) - MOST} more")
     raise Refused("\n".join([f"{said} Accepted: a folder, its name, or a beginning that only one has. Under {folder}:", *lines]))
@@ -98,7 +97,7 @@ def found(study: str | None, runs: Path) -> Path:
 
 def _first_words(path: Path) -> str:
     try:
-        return untrusted.printable(_json(path / "report.json", REPORT)["sentence"], 90)
+        return harmless(_json(path / "report.json", REPORT)["sentence"], 90)
     except Refused:
         return "(no report yet)"
 
@@ -130,7 +129,7 @@ def _json(path: Path, shape: Mapping[str, type]) -> dict[str, Any]:
     try:
         content = json.loads((plain_files.read(path, LARGEST) or b"").decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Refused(f"{path} can't be read: {untrusted.printable(error)}.") from None
+        raise Refused(f"{path} can't be read: {harmless(error)}.") from None
     wrong = [name for name, kind in shape.items() if not isinstance(content, dict) or not isinstance(content.get(name), kind)]
     if wrong or not isinstance(content, dict):
         raise Refused(f"{path} is not what seedbed writes: {', '.join(wrong)} missing, or of another kind.")
@@ -150,7 +149,7 @@ def _table(path: Path) -> list[dict[str, str]]:
         text = (plain_files.read(path, LARGEST) or b"").decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except (ValueError, csv.Error) as error:
-        raise Refused(f"{path} is no table: {untrusted.printable(error)}.") from None
+        raise Refused(f"{path} is no table: {harmless(error)}.") from None
     if any(None in row or None in row.values() for row in rows):
         raise Refused(f"{path} is no table: a line has more or fewer values than the header.")
     return rows

@@ -25,12 +25,12 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import children, process, provenance, training
+from seedbed.run import children, plain_files, process, provenance, training
 from seedbed.run.record import naming
 from seedbed.run.redaction import redacted
 from seedbed.study import check, plan, work
 from seedbed.study.early import Process, start
-from seedbed.study.plan import BEGUN, REFUSED, Task
+from seedbed.study.plan import BEGUN, LARGEST_NOTE, REFUSED, Task
 
 # Launchers whose workers end with the command; a cluster's go on, and the same command again finds what they trained.
 ON_THIS_MACHINE = ("joblib", "submitit_local")
@@ -187,7 +187,7 @@ def _other_machine(folder: Path, backend: str) -> str | None:
     except OSError:
         file.unlink(missing_ok=True)  # half of it would be another machine
         raise
-    first = json.loads(file.read_text() or "{}")
+    first = json.loads(plain_files.read(file, LARGEST_NOTE) or b"{}")
     if first == mine:
         return None
     names = [name for name in mine if first.get(name) != mine[name]]

@@ -13,8 +13,8 @@ import jinja2
 from seedbed import Refused
 from seedbed.command_line import in_project
 from seedbed.printed import telling
-from seedbed.proof.untrusted import printable
 from seedbed.run import record
+from seedbed.run.plain_text import harmless
 from seedbed.study import origin, tables
 from seedbed.study.folder import PICTURES, Kept, read
 
@@ -111,7 +111,7 @@ def _plain(page: str) -> str:
 
 def commands(kept: Kept) -> list[tuple[str, str]]:
     """(command, what it does): how to make the study again, and one of its runs. Words are quoted for a shell."""
-    words = [printable(word, 1000) for word in telling(kept.words)]
+    words = [harmless(word, 1000) for word in telling(kept.words)]
     found = [(in_project(kept.verb, words), DRAWING if kept.level == "off" else REPEATING)]
     if kept.sides and kept.level in OF_BITS:
         run, side = kept.sides[0]

@@ -27,13 +27,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import json_text, record, reuse, training
+from seedbed.run import json_text, plain_files, record, reuse, training
 from seedbed.run import seeds as streams
 from seedbed.run.record import FINISHED, Record, write_atomically
 from seedbed.run.redaction import redacted
 
 # How a seed stands, beside a record's own statuses.
 BEGUN, REFUSED = "begun", "refused"
+LARGEST_NOTE = 10_000_000  # bytes of what is noted of a seed
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Task:
     def noted(self) -> dict[str, Any]:
         """What `note` wrote last; empty if nothing."""
         try:
-            found: dict[str, Any] = json.loads(self.file.read_text())
-            return found
-        except (OSError, ValueError):
+            found = json.loads(plain_files.read(self.file, LARGEST_NOTE, optional=True) or b"{}")
+            return found if isinstance(found, dict) else {}
+        except (ValueError, RecursionError, Refused):
             return {}
 
 

@@ -24,10 +24,10 @@ from omegaconf import DictConfig
 
 from seedbed import Refused
 from seedbed.run import config as configs
-from seedbed.run import training
+from seedbed.run import plain_files, training
 from seedbed.run.record import DENIED, FINISHED, FULL, INTERRUPTED, Record
 from seedbed.run.session import Session, Worn
-from seedbed.study.plan import BEGUN, REFUSED, Task, unkept
+from seedbed.study.plan import BEGUN, LARGEST_NOTE, REFUSED, Task, unkept
 
 # Exit statuses: all done; this process is worn and another is to go on; the disk says no (EX_TEMPFAIL and EX_IOERR of
 # sysexits.h); stopped by a signal (128 + its number).
@@ -97,8 +97,8 @@ def _written(task: Task) -> set[str]:
     """The files outside of records that the study's runs have written so far, as their notes say."""
     found: set[str] = set()
     for file in task.file.parent.glob("[0-9]*.json"):
-        with suppress(OSError, ValueError, AttributeError):
-            found |= set(json.loads(file.read_text()).get("wrote") or ())
+        with suppress(ValueError, AttributeError, TypeError, RecursionError, Refused):
+            found |= set(json.loads(plain_files.read(file, LARGEST_NOTE) or b"").get("wrote") or ())
     return found
 
 

@@ -10,9 +10,12 @@ from typing import Any
 
 from seedbed import printed
 from seedbed.command_line import in_project
+from seedbed.run import plain_files
 from seedbed.run.plain_text import harmless, markdown
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record
 from seedbed.tracking import views
+
+LARGEST_SUMMARY = 10_000_000  # bytes of a study's summary.md
 
 LONGEST = 5000  # letters of a tag; a database may take no more
 OF_BITS = ("strict", "portable")  # levels at which a run can be replayed
@@ -103,7 +106,7 @@ def of_study(
     if not parts and content["level"] in OF_BITS:
         lines += ["Each run's own description has the command that replays it.", ""]
     lines += [f"![{PICTURES[Path(file).name]}](get-artifact?path={file}&run_uuid={run_id})" + "\n" for file in pictures]
-    tables, rest = _summary((study / "summary.md").read_text())
+    tables, rest = _summary((plain_files.read(study / "summary.md", LARGEST_SUMMARY) or b"").decode("utf-8", "replace"))
     return "\n".join([*lines, *tables, "", *rest]).rstrip() + "\n"
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import Refused, notes
-from seedbed.run import claims, scratch
+from seedbed.run import claims, plain_files, scratch
 from seedbed.run.plain_text import harmless
 from seedbed.run.record import FINISHED
 from seedbed.tracking import limits
 from seedbed.tracking.store import answering, check_artifacts, experiment_id_of, settle, sqlite_file
 
 BRINGS = 600.0  # seconds for all that is asked about one record, or for the search of a study's; the files have their own limits
+LARGEST_STUDY = 20_000_000  # bytes of study.json
 PAGES = 1000  # of 500 runs; a server may say of every page that another follows
 
 
@@ -29,7 +30,7 @@ def fetch(folder: Path, masters: Iterable[int], uri: str, experiment: str) -> li
     settle()
     from mlflow import MlflowClient
 
-    study = json.loads((folder / "study.json").read_text())
+    study = json.loads(plain_files.read(folder / "study.json", LARGEST_STUDY) or b"")
     wanted, runs, token = {str(master) for master in masters}, folder.parents[1], None
     query = f"tags.`seedbed.study` = '{study['study']}' and tags.`seedbed.status` = '{FINISHED}'"
     brought: list[str] = []

@@ -113,7 +113,7 @@ def _push(study: Folder, uri: str, experiment: str, begun: int, folder: Path) ->
     now = int(time.time() * 1000)
     if sent.get("status") != study.status:
         table = study.path / "summary.csv"
-        rows = list(csv.DictReader(table.read_text().splitlines())) if table.exists() else []
+        rows = list(csv.DictReader((plain_files.read(table, LARGEST, optional=True) or b"").decode("utf-8", "replace").splitlines()))
         values = {
             f"{row['metric']}.{name}": float(value)
             for row in rows
