@@ -531,9 +531,12 @@ def synced(uri: str, runs: Path, capsys: pytest.CaptureFixture[str], *words: str
 
 def test_sync_sends_what_is_missing_and_then_nothing(record: Record, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = synced(uri, record.path.parent, capsys)
-    assert (status, said) == (0, {"records": 1, "sent": [record.key], "failed": {}, "damaged": {}, "not_asked": {}})
+    assert (status, said) == (0, {"records": 1, "sent": [record.key], "failed": {}, "damaged": {}, "not_asked": {}, "surplus": {}})
     before = rows(uri, "metrics")
-    assert synced(uri, record.path.parent, capsys) == (0, {"records": 1, "sent": [], "failed": {}, "damaged": {}, "not_asked": {}})
+    assert synced(uri, record.path.parent, capsys) == (
+        0,
+        {"records": 1, "sent": [], "failed": {}, "damaged": {}, "not_asked": {}, "surplus": {}},
+    )
     assert rows(uri, "metrics") == before
 
 

@@ -203,6 +203,7 @@ def sync(argv: list[str]) -> int:
     from seedbed import notes, tracking
     from seedbed.run import config as configs
     from seedbed.run import record as records
+    from seedbed.run.plain_text import harmless
 
     uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
     if options.follow:
@@ -225,9 +226,10 @@ def sync(argv: list[str]) -> int:
     sent, missed = tracking.send(found, runs, lambda one: [uri] if uri else notes.places(one, known)[0], options.experiment)
     failed |= missed
     strange = {} if uri else {one.key: notes.places(one, known)[1] for one in found}
+    surplus = {one.key: names for one in found if (names := one.surplus())}
     if options.json:
         not_asked = {key: places for key, places in strange.items() if places}
-        said = {"records": len(found), "sent": sent, "failed": failed, "damaged": unreadable, "not_asked": not_asked}
+        said = {"records": len(found), "sent": sent, "failed": failed, "damaged": unreadable, "not_asked": not_asked, "surplus": surplus}
         print(json_text.dumps(said))
     else:
         print(f"{len(found)} records, {len(sent)} sent to {notes.address(uri) if uri else 'where their runs were to go'}.")
@@ -235,6 +237,9 @@ def sync(argv: list[str]) -> int:
         printed.say(f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.")
     for why in unreadable.values():
         printed.say(f"seedbed sync: {why}")
+    for key, names in surplus.items():
+        shown = ", ".join(map(harmless, names[:5])) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+        printed.say(f"seedbed sync: {key[:12]}: not sent, because the record does not list them: {shown}.")
     for place in dict.fromkeys(place for places in strange.values() for place in places):
         keys = [key[:12] for key, places in strange.items() if place in places]
         which = f"{' '.join(keys[:3])}{' …' if len(keys) > 3 else ''}"

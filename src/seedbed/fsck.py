@@ -17,11 +17,13 @@ from rich.table import Table
 
 from seedbed import Refused, command_line, composing, notes, printed
 from seedbed.run import claims, integrity, json_text, plain_files, record, record_schema, reuse
+from seedbed.run.plain_text import harmless
 from seedbed.run.record import FAILED, FINISHED, Record
 
 WHOLE, UNFINISHED, FAILED_RUN, OLDER = "whole", "unfinished", "failed", "older format"
 DAMAGED, HALF_MADE = "damaged", "half made"
 BAD = (DAMAGED, HALF_MADE)
+MOST_NAMED = 5  # files that a line lists
 
 HELP = "Every file of the records is hashed and compared with what was written when the run finished."
 STATUS = (
@@ -32,7 +34,8 @@ STATUS = (
 
 @dataclass
 class State:
-    """How a record stands. why: what is damaged, a line each. next: how to get it back, the first way first."""
+    """How a record stands. why: what is damaged, a line each. next: how to get it back, the first way first. surplus: files in
+    its folder that are not of it."""
 
     record: str
     key: str
@@ -40,6 +43,7 @@ class State:
     state: str
     why: list[str] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
+    surplus: list[str] = field(default_factory=list)
 
 
 def fsck(argv: list[str]) -> int:
@@ -124,7 +128,7 @@ def examined(folder: Path, words: Sequence[str] = ()) -> State:
         aside = folder.parent / f"{folder.name}.damaged"
         state.next = [f"mv {shlex.quote(str(folder))} {shlex.quote(str(aside))}", *_trained_again(folder, words)]
         return state
-    state.name = str(found.name or "")
+    state.name, state.surplus = str(found.name or ""), found.surplus()
     if wrong := reuse.damage(found, whole=True):
         state.state, state.why = DAMAGED, [wrong] if found.content["format"] == 1 else [str(one) for one in found.damage(True)] or [wrong]
         state.next = [*_trained_again(folder, words), *_of_mlflow(found, folder)]
@@ -136,6 +140,10 @@ def examined(folder: Path, words: Sequence[str] = ()) -> State:
     elif "fetched" in found.content and not (folder / "model.keras").exists() and "model.keras" in found.content.get("files", {}):
         state.why = ["it was fetched from MLflow, without model.keras"]
     return state
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(harmless, names[:MOST_NAMED])) + (f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else "")
 
 
 def _trained_again(folder: Path, words: Sequence[str]) -> list[str]:
@@ -196,6 +204,7 @@ def _show(states: Sequence[State], removed: Sequence[Path], aside: Sequence[str]
         printed.table(grid, width=None if os.isatty(1) else 1000)
     bad = [state for state in states if state.state in BAD]
     rows: list[tuple[str, Any]] = [("records", f"{len(states)} under {runs}, {len(bad)} damaged")]
+    rows += [("surplus", f"{state.key[:12]}: {_some(state.surplus)}: not of the record, never sent") for state in states if state.surplus]
     rows += [("removed", str(path)) for path in removed]
     rows += [("put aside", path) for path in aside]
     rows += [("next", f"{state.key[:12]}: {'   or: '.join(state.next)}") for state in bad]

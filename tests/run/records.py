@@ -21,12 +21,12 @@ CONFIG = "{seeds: {master: 1}, data: {}, training: {}, determinism: {environment
 HISTORY = [{"loss": 0.5}, {"loss": 0.25}, {"loss": float("inf")}]
 
 
-def made(runs: Path, finished: bool = True, **more: Any) -> Record:
+def made(runs: Path, finished: bool = True, config: str = CONFIG, **more: Any) -> Record:
     """A whole record of a made-up run, with a file of each kind."""
     content = {"key": record.key_of(INPUTS), "name": "made", "level": "strict", "seeds": SEEDS, "inputs": INPUTS, "metrics": {},
                "digests": {}, "provenance": {"git": {}}}  # fmt: skip
     rows = fingerprint.rows(DataSet((np.ones((3, 2)), np.ones(3))))
-    found = Record.create(runs / str(content["key"]), content, CONFIG, "a diff\n", rows)
+    found = Record.create(runs / str(content["key"]), content, config, "a diff\n", rows)
     for epoch, metrics in enumerate(HISTORY):
         found.append_epoch(epoch, metrics)
     (found.path / "model.keras").write_bytes(bytes(range(256)) * 5)

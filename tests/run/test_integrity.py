@@ -266,3 +266,30 @@ def test_train_puts_a_damaged_record_aside_and_trains_again(config: Callable[...
     assert training.run(config("training.epochs=1")).reused
     flip(second.path / "config.yaml")
     assert training.run(config("training.epochs=1", "force=true")).agrees is None
+
+
+def test_what_lies_beside_a_record_s_files_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = made(tmp_path)
+    assert found.surplus() == []
+    (found.path / "id_ed25519").write_text("a private key")
+    (found.path / "log" / "more.csv").touch()
+    (found.path / "folder").symlink_to("/etc")
+    os.mkfifo(found.path / "pipe")
+    (found.path / os.fsdecode(b"\xff\x1b]0;x\x07")).touch()
+    (found.path / "tracking.json").write_text("{}")
+    (found.path / "checkpoints").mkdir()
+    (found.path / "checkpoints" / "1.npz").touch()
+    names = ["folder", "id_ed25519", "log/more.csv", "pipe", os.fsdecode(b"\xff\x1b]0;x\x07")]
+    assert found.surplus() == sorted(names)
+    assert cli.main(["fsck", "--runs", str(tmp_path)]) == 0  # what the record does list is whole
+    said = capsys.readouterr().out
+    assert "id_ed25519, log/more.csv, pipe" in said
+    assert r"\xff\x1b]0;x\x07" in said
+    assert cli.main(["fsck", "--runs", str(tmp_path), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["records"][0]["surplus"]) == len(names)
+
+
+def test_a_run_that_goes_on_has_nothing_too_much(tmp_path: Path) -> None:
+    found = made(tmp_path, finished=False)
+    (found.path / "mine.txt").touch()
+    assert found.surplus() == []

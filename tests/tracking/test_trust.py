@@ -13,6 +13,7 @@ from tracking import hostile
 from tracking.made import client, runs_of, synced
 
 from seedbed import cli, notes, show, tracking
+from seedbed.run import integrity
 from seedbed.run.record import Record
 
 
@@ -23,7 +24,7 @@ def test_a_note_of_another_shape_is_no_note(text: str, record: Record, uri: str,
     assert show.tracked(record, uri).get("run_id") is None
     assert synced(uri, record.path.parent, capsys) == (
         0,
-        {"records": 1, "sent": [record.key], "failed": {}, "damaged": {}, "not_asked": {}},
+        {"records": 1, "sent": [record.key], "failed": {}, "damaged": {}, "not_asked": {}, "surplus": {}},
     )
     assert len(runs_of(uri)) == 1
 
@@ -88,6 +89,18 @@ def test_surplus_files_are_not_sent(record: Record, uri: str) -> None:
     (record.path / "id_ed25519").write_text("a private key")
     run_id = tracking.push(record, uri, "seedbed")
     assert "record/id_ed25519" not in {item.path for item in client(uri).list_artifacts(run_id, "record")}
+
+
+def test_surplus_files_are_named_and_not_sent_even_by_a_name_of_ours(
+    record: Record, uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = {**record.content, "format": 2, "files": integrity.table(record.path)}
+    (record.path / "record.json").write_text(json.dumps({**content, "sha256": integrity.own_hash(content)}))
+    for name in ("id_ed25519", "weights.npz"):
+        (record.path / name).write_text("a private key")
+    status, said = synced(uri, record.path.parent, capsys)
+    assert (status, said["sent"], said["surplus"]) == (0, [record.key], {record.key: ["id_ed25519", "weights.npz"]})
+    assert not [file for file in (tmp_path / "store").rglob("*") if file.is_file() and b"a private key" in file.read_bytes()]
 
 
 @pytest.mark.parametrize("name", ["record.json", "history.jsonl", "config.yaml"])

@@ -78,6 +78,27 @@ def names(folder: Path) -> Iterator[str]:
                 yield os.path.relpath(path, folder)
 
 
+def surplus(folder: Path, content: Mapping[str, Any]) -> list[str]:
+    """Return what lies in a finished record's folder and is not in its table: nobody sends or hashes it.
+
+    Args:
+        folder: The record's.
+        content: What its record.json holds.
+    """
+    if content.get("status") != "finished" or "files" not in content or "sha256" not in content:
+        return []  # files are still to come, or were never listed
+    found = []
+    for place, folders, files in os.walk(folder):
+        at = os.path.relpath(place, folder)
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]  # noqa: PTH114, PTH118 (names that are not UTF-8)
+        folders[:] = [name for name in folders if not (name.startswith(".") or (at == "." and name in BESIDE))]
+        for name in (*files, *links):
+            path = name if at == "." else f"{at}/{name}"
+            if not name.startswith(".") and path not in content["files"] and path not in VOLATILE:
+                found.append(path)
+    return sorted(found)
+
+
 def flush(folder: Path, files: Collection[str]) -> None:
     """Bring the record's files and folders to the disk, so that record.json never says more than a power cut has left."""
     places = {folder, folder.parent}

@@ -133,6 +133,10 @@ class Record:
         """What is damaged in it; see `integrity.damage`."""
         return integrity.damage(self.path, self.content, whole)
 
+    def surplus(self) -> list[str]:
+        """What lies in its folder and is not of it; see `integrity.surplus`."""
+        return integrity.surplus(self.path, self.content)
+
     def all_digests(self) -> dict[str, str]:
         """Its digests, with that of its metrics also where it is of a format that didn't hold it."""
         return digest.completed(self.digests or {}, self.metrics or {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from seedbed import Refused, notes
-from seedbed.run import plain_files, scratch
+from seedbed.run import json_text, plain_files, scratch
 from seedbed.run.plain_text import harmless
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, is_held
 from seedbed.tracking import descriptions, fetching, models, names, views
@@ -203,7 +202,7 @@ def _log_data(client: Any, record: Record, run_id: str) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     config = record.config()["data"]
-    source = json.dumps(config["source"], default=str)
+    source = json_text.dumps(config["source"], default=str)
     digest = record.inputs["data"][:32] or "not-fingerprinted"
     data = Dataset(name=str(config["name"]), digest=digest, source_type="seedbed", source=source)
     client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
@@ -256,11 +255,12 @@ def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) ->
         seeds = [name for name in views.FIRST if name in record.seeds]
         views.widen(client, experiment_id, views.columns(seeds, (metric.key for metric in metrics)))
     with scratch.folder("sending") as folder:
-        for name in FILES:
+        surplus = record.surplus()
+        for name in (name for name in FILES if name not in surplus):
             with suppress(FileNotFoundError):
                 plain_files.copy(record.path / name, Path(folder) / name)
         if nested is None:
             pictures.learning_curves(record, Path(folder) / "learning_curves.png")
         client.log_artifacts(run_id, str(folder), "record")
-    if record.status == FINISHED and (nested is None or nested.model) and (record.path / MODEL).exists():
+    if record.status == FINISHED and (nested is None or nested.model) and MODEL not in surplus and (record.path / MODEL).exists():
         models.log(client, record, run_id)
