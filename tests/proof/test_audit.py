@@ -90,6 +90,8 @@ ROWS = [
     row("SB107", "import tensorflow as tf\ndef data():\n    tf.random.set_seed(0) #!", "import tensorflow as tf\ndef main():\n    tf.random.set_seed(0)"),
     row("SB107", "import numpy as np\ndef data():\n    np.random.seed(1) #!", "import numpy as np\ndef data(seed):\n    return np.random.default_rng(seed)"),
     row("SB108", "import tensorflow as tf\ng = tf.random.Generator.from_non_deterministic_state() #!", "import tensorflow as tf\ng = tf.random.Generator.from_seed(1)"),
+    row("SB108", "import tensorflow as tf\ng = tf.random.experimental.get_global_generator() #!", "import tensorflow as tf\ng = tf.random.Generator.from_seed(1)"),
+    row("SB108", "from tensorflow import raw_ops\nx = raw_ops.NonDeterministicInts(shape=[1]) #!", "from tensorflow import raw_ops\nx = raw_ops.StatelessRandomGetAlg()"),
     row("SB109", "from sklearn.model_selection import train_test_split\nparts = train_test_split([1, 2, 3]) #!", "from sklearn.model_selection import train_test_split\nparts = train_test_split([1, 2, 3], random_state=0)"),
     row("SB109", "from sklearn.model_selection import KFold\nk = KFold(5, shuffle=True) #!", "from sklearn.model_selection import KFold\nk = KFold(5)"),
     row("SB109", "from sklearn.ensemble import RandomForestClassifier as RF\nm = RF(10, random_state=None) #!", "from sklearn.ensemble import RandomForestClassifier as RF\nm = RF(10, random_state=1)"),

@@ -111,6 +111,7 @@ OPERATIONS = {
     "timestamp": lambda: tf.timestamp(),
     "state": lambda: tf.random.Generator.from_non_deterministic_state(),
     "generator": lambda: tf.random.get_global_generator(),
+    "ints": lambda: tf.raw_ops.NonDeterministicInts(shape=[1], dtype=tf.int64),
     "pool": lambda: tf.nn.fractional_max_pool(tf.ones((1, 8, 8, 1)), [1, 1.4, 1.4, 1]),
     "box": lambda: tf.image.sample_distorted_bounding_box([8, 8, 3], tf.zeros((1, 1, 4))),
 }
@@ -139,7 +140,13 @@ def model(spec, place, name):
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [*(("data", name) for name in ("timestamp", "state", "generator", "pool", "box")), ("build", "state"), ("step", "timestamp")],
+    [
+        *(("data", name) for name in ("timestamp", "state", "generator", "pool", "box")),
+        ("build", "state"),
+        ("step", "timestamp"),
+        ("data", "ints"),
+        ("step", "ints"),
+    ],
 )
 def test_an_operation_without_a_deterministic_form_is_refused_wherever_it_stands(
     config: Callable[..., Any], plugin: Callable[..., Path], place: str, name: str

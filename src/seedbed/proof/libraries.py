@@ -41,6 +41,16 @@ def _non_deterministic(module: Any, put: Replaced, draws: Draws) -> None:
     put.function(real, non_deterministic_ints, module.__name__)
 
 
+def _raw_non_deterministic(module: Any, put: Replaced, draws: Draws) -> None:
+    real = module.NonDeterministicInts
+
+    def NonDeterministicInts(*arguments: Any, **named: Any) -> Any:
+        draws.note("tf.raw_ops.NonDeterministicInts", held=False)
+        return real(*arguments, **named)
+
+    put.function(real, NonDeterministicInts, module.__name__)
+
+
 def _operation_seed(module: Any, put: Replaced, draws: Draws) -> None:
     real = module.get_seed
 
@@ -79,6 +89,7 @@ LATER: dict[str, Callable[[Any, Replaced, Draws], None]] = {
     "sklearn.utils.validation": _check_random_state,
     "scipy._lib._util": _check_random_state,
     "tensorflow.python.ops.stateful_random_ops": _non_deterministic,
+    "tensorflow.python.ops.gen_stateful_random_ops": _raw_non_deterministic,
     "tensorflow.python.framework.random_seed": _operation_seed,
     "tensorflow.python.eager.context": _seed_argument("Context", "_set_global_seed", "tf.random.set_seed"),
     "keras.src.random.seed_generator": _seed_argument("SeedGenerator", "__init__", "keras.random.SeedGenerator"),

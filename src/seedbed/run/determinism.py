@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,9 @@ STATEFUL_RANDOM = frozenset({
     "Multinomial", "ParameterizedTruncatedNormal", "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle",
     "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal",
 })  # fmt: skip
+
+# How Python code calls the operation that takes the system's entropy (NonDeterministicInts); its kernel knows no determinism.
+OF_ENTROPY = ("non_deterministic_ints", "NonDeterministicInts")
 
 # What TensorFlow's own Python code says of an operation that op determinism rules out (seen in 2.21).
 REFUSED_BY_TENSORFLOW = ("determinism is enabled", "deterministic implementation")
@@ -117,6 +121,7 @@ def apply(level: Mapping[str, Any]) -> None:
             ) from error
     if level["op_determinism"]:
         tf.config.experimental.enable_op_determinism()
+        _refuse_entropy()
     elif _op_determinism():
         raise Refused(f"determinism={name} runs without op determinism, and this process has it on: use a process of its own.")
     tf.config.experimental.enable_tensor_float_32_execution(level["tensor_float_32"])
@@ -125,6 +130,31 @@ def apply(level: Mapping[str, Any]) -> None:
         backend.apply(level)
     elif level["op_determinism"]:
         accelerator.check(name)
+
+
+def _refuse_entropy() -> None:
+    """Let operations that take the system's entropy fail while op determinism is on; harmless to repeat.
+
+    TensorFlow refuses `Generator.from_non_deterministic_state`, but not the operation that it is made of.
+    """
+    import tensorflow as tf
+    from tensorflow.python.ops import gen_stateful_random_ops  # where TensorFlow's own code and tf.raw_ops have it from
+
+    for name in OF_ENTROPY:
+        real = getattr(gen_stateful_random_ops, name)
+        if getattr(real, "refuses_entropy", False):
+            continue
+
+        def operation(*arguments: Any, real: Any = real, **named: Any) -> Any:
+            if _op_determinism():
+                raise RuntimeError("tf.raw_ops.NonDeterministicInts takes the system's entropy, and determinism is enabled.")
+            return real(*arguments, **named)
+
+        functools.update_wrapper(operation, real)
+        operation.refuses_entropy = True  # type: ignore[attr-defined]
+        for module in (gen_stateful_random_ops, tf.raw_ops):
+            if getattr(module, name, None) is real:
+                setattr(module, name, operation)
 
 
 @contextmanager
@@ -175,8 +205,8 @@ def cannot_keep(error: BaseException, config: DictConfig) -> str | None:
     """Return the message for an operation that has no deterministic form at this level; None for any other exception.
 
     TensorFlow says so by several classes: UnimplementedError of a kernel, FailedPreconditionError (`tf.timestamp`), RuntimeError
-    (`Generator.from_non_deterministic_state`) and ValueError (an image operation without a seed). What they have in common is
-    the text.
+    (`Generator.from_non_deterministic_state`, and `_refuse_entropy`) and ValueError (an image operation without a seed). What they
+    have in common is the text.
     """
     if not config.determinism.op_determinism:
         return None

@@ -15,7 +15,11 @@ from seedbed.proof.rules.values import attribute_values, is_number, named
 NUMPY = {f"numpy.random.{name}": (0, ("seed", "entropy")) for name in (
     "default_rng", "RandomState", "SeedSequence", "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")}  # fmt: skip
 PYTHON = {"random.Random": (0, ("x",)), "random.seed": (0, ("a",)), "numpy.random.seed": (0, ("seed",))}
-NON_DETERMINISTIC = {"tensorflow.random.Generator.from_non_deterministic_state", "tensorflow.random.get_global_generator"}
+NON_DETERMINISTIC = {
+    *(f"tensorflow.random{part}.{name}" for part in ("", ".experimental") for name in (
+        "Generator.from_non_deterministic_state", "get_global_generator")),
+    "tensorflow.raw_ops.NonDeterministicInts",
+}  # fmt: skip
 ENTROPY = {"os.urandom", "os.getrandom", "random.SystemRandom", "secrets.SystemRandom", "secrets.choice", "secrets.randbelow",
            "secrets.randbits"}  # fmt: skip
 
