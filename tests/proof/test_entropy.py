@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import multiprocessing
 import os
 import pickle
@@ -19,6 +20,7 @@ from dataclasses import asdict
 from os import urandom
 from pathlib import Path
 from random import random as by_name
+from time import monotonic as by_another_name
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +29,7 @@ import pytest
 from tiers import sampled
 
 from seedbed import Refused
-from seedbed.proof import dynamic, entropy
+from seedbed.proof import causes, clocks, dynamic, entropy
 from seedbed.proof.tape import Tape
 from seedbed.run import seeds
 from tests.conftest import data_config
@@ -88,7 +90,8 @@ def test_each_source_is_found_at_its_line(act: Callable[[], Any], source: str, m
     assert draw.user == f"{__file__}:{draw.line} {draw.function}"
     assert draw.chain == (draw.user,)
     assert draw.count >= 2  # a choice may draw more than once
-    assert json.loads(json.dumps(entropy.reported(draws))) == json.loads(json.dumps([asdict(draw)]))
+    found = [one for one in entropy.reported(draws) if one["source"] not in clocks.SOURCES]
+    assert json.loads(json.dumps(found)) == json.loads(json.dumps([asdict(draw)]))
 
 
 PID = os.getpid()
@@ -214,11 +217,31 @@ def test_clock_seeds_of_global_generators_keras_and_tensorflow() -> None:
     ]  # fmt: skip
 
 
+def test_reads_of_the_clock_by_the_users_own_code_are_listed_whatever_he_makes_of_them() -> None:
+    def act() -> None:
+        random.seed(int(time.time()) % 1000)
+        np.random.default_rng(time.perf_counter_ns() % 2**31)
+        by_another_name()
+        random.Random(os.getpid() * 7919 % 1000)
+        logging.getLogger("quiet").makeRecord("a", 1, "b", 1, "c", (), None)  # a library's look at the clock is its own
+        tempfile.mkdtemp()
+
+    first = act.__code__.co_firstlineno
+    with entropy.watching() as draws, seeds.global_generators(1, 2):
+        act()
+    assert [(draw.source, draw.line - first) for draw in draws.reads] == [
+        ("time.time", 1), ("time.perf_counter_ns", 2), ("time.monotonic", 3), ("os.getpid", 4),
+    ]  # fmt: skip
+    assert all(draw.file == __file__ and draw.code and not draw.held for draw in draws.reads)
+    assert {draw["source"] for draw in entropy.reported(draws)} >= {"time.time", "os.getpid"}
+
+
 def test_tensorflows_own_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
     from tensorflow.python.framework import random_seed
-    from tensorflow.python.ops import stateful_random_ops
+    from tensorflow.python.ops import gen_stateful_random_ops, stateful_random_ops
 
+    monkeypatch.setattr(gen_stateful_random_ops, "NonDeterministicInts", lambda shape: tf.ones(shape))
     for module in (random_seed, stateful_random_ops):
         monkeypatch.setattr(module, "config", SimpleNamespace(is_op_determinism_enabled=lambda: False))
     monkeypatch.setattr(random_seed.context, "global_seed", lambda: None)
@@ -231,10 +254,12 @@ def test_tensorflows_own_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
         random_seed.get_seed(None)
         random_seed.get_seed(4)
         tf.random.Generator.from_seed(4)
+        gen_stateful_random_ops.NonDeterministicInts(shape=[1])
 
     first = act.__code__.co_firstlineno
     assert [(draw.source, draw.line - first) for draw in watched(act)] == [
         ("tf.random.Generator.from_non_deterministic_state", 1), ("tf.random.get_global_generator", 2), ("tf.random without a seed", 3),
+        ("tf.raw_ops.NonDeterministicInts", 6),
     ]  # fmt: skip
 
 
@@ -511,6 +536,38 @@ def test_a_seed_that_looks_like_the_clocks_once_is_a_coincidence(config: Any, tm
     audit = dynamic.audited(config(), tmp_path, lambda line: None, Coincidence([], []))
     assert audit.clean
     assert [one.draw["site"] for one in audit.judged] == ["governed"]
+
+
+def test_diagnose_names_a_read_of_the_clock_after_what_was_drawn() -> None:
+    made = Simulated([], [])
+    draws = [{**made.draw("time.time", held=False), "phase": "data"}, {**made.draw("os.urandom"), "phase": "data"}]
+    named = [one.what for one in causes._drawn(causes.Place("data", "the data"), draws)]
+    assert named == ["/os.urandom.py:1, in f: unseeded (os.urandom)",
+                     "/time.time.py:1, in f: reads another value each time, which may have become a seed (time.time)"]  # fmt: skip
+
+
+class Clocked(Simulated):
+    """A program that reads the clock in a line of its own."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        done = super().__call__(*arguments, **named)
+        done.draws.append(self.draw("time.time", held=False))
+        return done
+
+
+def test_a_read_of_the_clock_is_named_where_the_outputs_differ_and_nothing_else_explains_it(
+    config: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit = dynamic.audited(config(), tmp_path / "differs", lambda line: None, Clocked([], [], noise=True))
+    assert {one.draw["site"]: one.verdict for one in audit.judged} == {"time.time": "may reach", "governed": "governed"}
+    assert audit.unexplained  # it may as well be something that nobody sees
+    dynamic.shown(audit, [])
+    assert "/time.time.py:1" in capsys.readouterr().out
+    audit = dynamic.audited(config(), tmp_path / "drawn", lambda line: None, Clocked(["a"], []))
+    assert {one.draw["site"]: one.verdict for one in audit.errors} == {"a": "reaches"}  # and not the clock
+    audit = dynamic.audited(config(), tmp_path / "same", lambda line: None, Clocked([], ["a"]))
+    assert audit.clean
+    assert "time.time" not in {one.draw["site"] for one in audit.judged}  # whoever only looks at the clock does no harm
 
 
 def test_the_level_off_and_a_run_that_fails_are_refused(config: Any, tmp_path: Path) -> None:

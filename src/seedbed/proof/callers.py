@@ -116,12 +116,12 @@ def place(source: str, through: tuple[str, ...] = ()) -> Place | None:
             break  # whoever called seedbed has no part in it
         caller = caller or frame
         chain.append(_line(frame))
-        if _is_users(frame):
+        if is_users(frame):
             user = chain[-1]
             break
     if caller is None:  # a thread or a process that began with the source itself
         return Place(named, "", 0, "", "", "", (), owner)
-    package = "" if _is_users(caller) else _module(caller).partition(".")[0]
+    package = "" if is_users(caller) else _module(caller).partition(".")[0]
     shown = chain[: DEEPEST - 1] + chain[-1:] if len(chain) > DEEPEST and user else chain[:DEEPEST]
     return Place(
         named, caller.f_code.co_filename, caller.f_lineno, caller.f_code.co_qualname, package, user, tuple(reversed(shown)), owner
@@ -181,5 +181,6 @@ def _own(file: str) -> bool:
     return not file.startswith(_SEEDBED) and provenance._is_first_party(Path(file))
 
 
-def _is_users(frame: FrameType) -> bool:
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame is of the user's own code."""
     return _own(frame.f_code.co_filename)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seedbed.proof import clocks
 from seedbed.proof.audit import Finding
 from seedbed.proof.places import Place
 from seedbed.run import determinism
@@ -49,6 +50,8 @@ SURROUNDINGS = {
     "clock": ("the date or the time of day gets into the result", "take it as an argument from the config"),
     "zone": ("times are read or written in the machine's time zone", "name the zone: datetime(…, tzinfo=UTC), pandas utc=True"),
     "locale": ("the locale decides how numbers are read or words are sorted", "leave locale.setlocale out, or name the locale"),
+    "environment": ("a library reads a variable of the environment, or hands one on, and no key knows it",
+                    "read it in your own code (seedbed then has it in the key), or take the value from the config"),
     "directory": ("the working directory's path gets into the result", "take paths from the config, and use what is in the files, not their place"),
     "temporary": ("the temporary folder's path, or what was left in it, gets into the result", "keep what a run needs in files that the config names"),
     "cores": ("the number of cores is used as a number of workers, threads or parts", "take the number from the config"),
@@ -102,8 +105,8 @@ PLACES = {
 PARALLEL = ("ParallelMap", "ParallelInterleave", "MapAndBatch", "ParallelBatch")
 
 
-RESUMED = Cause("what a checkpoint doesn't hold: what a function has closed over, a module's variables, a file that a callback wrote",
-                "keep it in the callback's attributes, or make it a function of the epoch")  # fmt: skip
+RESUMED = Cause("what a checkpoint doesn't hold: state in a library's classes or modules or in another process, a file that a callback wrote",
+                "keep it in an attribute, a closure or a module of your own (a checkpoint holds these), or make it a function of the epoch")  # fmt: skip
 
 
 SHARED = Cause("what earlier runs of the same process have left: a library's own state, a file, a variable of C code",
@@ -134,7 +137,7 @@ def usual(
         *_drawn(place, draws),
     ]
     found += _piped(place, traces[0])
-    drawn = {f"{Path(str(draw['file'])).name}:{draw['line']}" for draw in draws}  # these lines are named already
+    drawn = {f"{Path(str(draw['file'])).name}:{draw['line']}" for draw in draws if draw["source"] not in clocks.SOURCES}
     new = [one for one in findings if f"{Path(one.file).name}:{one.line}" not in drawn]
     found += [Cause(f"{one.file}:{one.line}: {one.what} ({one.code})", one.mend) for one in new]
     layer = str(traces[0].get("layers", {}).get(place.layer, ""))
@@ -163,10 +166,12 @@ PHASES = ("data", "model", "training", "evaluation")
 def _drawn(place: Place, draws: Sequence[Mapping[str, Any]]) -> Iterator[Cause]:
     latest = {"data": 0, "split": 0, "weights": 1, "generators": 1, "predictions": 3, "metrics": 3}.get(place.kind, 2)
     # the nearest in time first
-    for draw in sorted(draws, key=lambda draw: -PHASES.index(draw["phase"]) if draw["phase"] in PHASES else 0):
+    nearest = sorted(draws, key=lambda draw: -PHASES.index(draw["phase"]) if draw["phase"] in PHASES else 0)
+    for draw in sorted(nearest, key=lambda draw: draw["source"] in clocks.SOURCES):  # a look at the clock may be for a log alone
         if draw["phase"] in PHASES and PHASES.index(draw["phase"]) <= latest:
             caller = f", called from {draw['user']}" if draw.get("package") and draw.get("user") else ""
-            yield Cause(f"{draw['file']}:{draw['line']}, in {draw['function']}{caller}: unseeded ({draw['source']})",
+            what = "reads another value each time, which may have become a seed" if draw["source"] in clocks.SOURCES else "unseeded"
+            yield Cause(f"{draw['file']}:{draw['line']}, in {draw['function']}{caller}: {what} ({draw['source']})",
                         "take the seed as an argument: a data function's parameter `seeds`, or keras.random.SeedGenerator()")  # fmt: skip
 
 

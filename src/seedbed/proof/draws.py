@@ -62,6 +62,7 @@ class Draws:
         self.streams = False  # whether `seeds.global_generators` is in force
         self.seeded = {"random": False, "numpy.random": False}  # by hand, outside of that
         self._met: dict[tuple[Any, ...], Draw] = {}
+        self._reads: dict[tuple[Any, ...], Draw] = {}
         self._counts: dict[tuple[Any, ...], int] = {}
         self._started: set[str] = set()
         self._lock, self._thread = threading.RLock(), threading.local()
@@ -78,6 +79,12 @@ class Draws:
             for line in self.file.read_text().splitlines() if self.file is not None and not self._family else ():
                 _add(met, _read(line))
         return [replace(draw, code=linecache.getline(draw.file, draw.line).strip()) for draw in met.values()]
+
+    @property
+    def reads(self) -> list[Draw]:
+        """What the user's own code has read of the clock, and of process ids."""
+        with self._lock:
+            return [replace(draw, code=linecache.getline(draw.file, draw.line).strip()) for draw in self._reads.values()]
 
     @property
     def listening(self) -> bool:
@@ -112,6 +119,18 @@ class Draws:
             site = group or f"{place.source} {place.file}:{place.line} {place.user}"
             self._add(place, place.source, what.format(place.owner or place.source) or place.source, governed, site, held)
             return None if self.tape is None or governed or not size else self._played(site, size)
+
+    def read(self, source: str) -> None:
+        """List that the user's own code has read the clock, or the like, right now: what he makes of it may decide something."""
+        with self.alone():
+            place = callers.place(source)
+            if place is None:
+                return
+            site = f"{source} {place.file}:{place.line} {place.user}"
+            draw = Draw(source, source, self.phase, place.file, place.line, place.function, place.package, False, 1, place.chain,
+                        place.user, "", site, False)  # fmt: skip
+            with self._lock:
+                _add(self._reads, draw)
 
     def seed(self, function: str, value: Any, held: bool = True) -> Any:
         """The seed to use for `value`, which `function` was given; listed if it is the clock's or the process's id."""

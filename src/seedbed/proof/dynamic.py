@@ -19,7 +19,7 @@ from rich.table import Table
 
 from seedbed import Refused, printed, project_root
 from seedbed.command_line import command
-from seedbed.proof import execution
+from seedbed.proof import clocks, execution
 from seedbed.proof.execution import Execution
 from seedbed.proof.files import Carried, carried
 from seedbed.proof.perturbing import Way
@@ -134,6 +134,7 @@ def audited(config: DictConfig, folder: Path, said: Callable[[str], None], execu
     differing = asking.ask("the same, with other values from each source", ["*"])
     draws, files = _met(first.draws, asking.done[1].draws), carried(asking.done)
     if not differing:
+        draws = [draw for draw in draws if draw["source"] not in clocks.SOURCES]  # whoever only looks at the clock does no harm
         judged = [Judged(draw, "governed" if draw["governed"] else "nothing") for draw in draws]
         return Audit(judged, [], len(asking.done), files=files)
     last = min(MADE_IN.get(name, 3) for name in differing)
@@ -157,15 +158,16 @@ def _told_apart(asking: _Asking, suspects: Mapping[str, Mapping[str, Any]], diff
     """What is known of each suspect's site: verdict, outputs, why no more; whether something unseen is at work; whether capped."""
     if not suspects:
         return {}, True, False
+    seen = any(draw["source"] not in clocks.SOURCES for draw in suspects.values() if not draw["held"])
     seeds = {site: draw["seeds"] for site, draw in suspects.items() if draw["seeds"] and draw["held"]}
     free = [site for site, draw in suspects.items() if not draw["held"]]
     kept = [site for site in suspects if site not in free]
     if control := asking.ask("the same values again", (), seeds):
         # something is at work that a tape doesn't decide; what a tape does decide can't be told apart from it
         found: Found = dict.fromkeys(free, ("may reach", control, "its values can't be given back"))
-        return found | dict.fromkeys(kept, ("unknown", (), "the outputs differ with the same values, too")), not free, False
+        return found | dict.fromkeys(kept, ("unknown", (), "the outputs differ with the same values, too")), not seen, False
     if not kept:
-        return dict.fromkeys(free, ("may reach", differing, "it didn't in each execution")), False, False
+        return dict.fromkeys(free, ("may reach", differing, "it didn't in each execution")), not seen, False
     found = dict.fromkeys(free, ("nothing", (), ""))
     if len(kept) == 1:
         return found | {kept[0]: ("reaches", differing, "")}, False, False

@@ -45,8 +45,8 @@ def watching(file: Path | None = None, tape: Tape | None = None) -> Iterator[Dra
 
 
 def reported(draws: Draws) -> list[dict[str, Any]]:
-    """What was drawn, for JSON."""
-    return [asdict(draw) for draw in draws.found]
+    """What was drawn, and read from the clock, for JSON."""
+    return [asdict(draw) for draw in (*draws.found, *draws.reads)]
 
 
 def active() -> Draws | None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.random import _mt19937, bit_generator, mtrand
 
-from seedbed.proof import entropy
+from seedbed.proof import clocks, entropy
 from seedbed.proof.libraries import LATER
 from seedbed.proof.replaced import Replaced
 
@@ -39,7 +39,7 @@ def watched(draws: Draws) -> Iterator[None]:
     """Tell `draws` of every draw."""
     put, late = Replaced(), _Late(draws)
     try:
-        for place in (_system, _python, _numpy):
+        for place in (_system, _python, _numpy, clocks.watch):
             place(put, draws)
         for name, later in LATER.items():
             if name in sys.modules:
