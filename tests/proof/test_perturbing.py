@@ -51,6 +51,30 @@ def test_one_part_alone(config: Callable[..., Any], tmp_path: Path) -> None:
     assert {name for name in before if before[name] != after[name]} == {"zone"}
 
 
+def test_variables_that_a_run_does_not_read_get_other_values(
+    config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"USER": "me", "UNITS": "16", "TF_NUMBER": "1", "SERVER_PORT": "80", "LDAP": "3", "HOME": "/home/me"}.items():
+        monkeypatch.setenv(name, value)
+
+    def given(*read: str) -> dict[str, str]:
+        way = Way("environment", frozenset({"environment"}), read=frozenset(read))
+        with way.outside(tmp_path, config()) as found:
+            return dict(found["env"])
+
+    here = {**os.environ, **given()}
+    assert {name: here[name] for name in ("USER", "UNITS", "LDAP")} == {"USER": "elsewhere", "UNITS": "17", "LDAP": "4"}
+    assert {name: here[name] for name in ("TF_NUMBER", "SERVER_PORT", "HOME")} == {
+        "TF_NUMBER": "1",
+        "SERVER_PORT": "80",
+        "HOME": "/home/me",
+    }
+    assert given()[perturbing.UNRELATED]
+    assert {"USER", "UNITS"}.isdisjoint(given("USER", "UNITS"))  # they are in the key
+    assert "OMP_NUM_THREADS" not in given()
+    assert given("*") == {}  # the run's code goes through all of them
+
+
 def test_what_is_in_the_key_stays(config: Callable[..., Any], tmp_path: Path) -> None:
     """At `seeded` the number of cores decides that of threads, and is in the key; a path above is one that a mirror hasn't."""
     seeded = look(perturbed(), tmp_path, config("determinism=seeded"))

@@ -240,6 +240,98 @@ def _commands() -> list[str]:
     return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+# --- from elsewhere, in real processes ----------------------------------------------------------------------------
+
+
+def sent(made: Mapping[str, Any], folder: Path) -> Path:
+    """A copy of a record, as from somebody else."""
+    shutil.copytree(made["record"], folder / made["key"])
+    Record.read(folder / made["key"]).update(origin=None)
+    return folder / made["key"]
+
+
+PEEKING = """
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+def data():
+    file = Path.home() / "planted.txt"
+    seen = os.environ.get("PLAN" + "TED", "") + (file.read_text() if file.exists() else "")
+    x = np.ones((8, 1), "float32") * len(seen)
+    return x, x[:, 0]
+"""
+
+
+@pytest.mark.integration
+def test_the_training_of_a_record_from_elsewhere_sees_no_secret(project: Project, tmp_path: Path) -> None:
+    """A variable and a file of the home directory, which the project's own code would read."""
+    fresh = project.clone(tmp_path / "fresh")
+    (fresh.folder / "src" / "example" / "peeking.py").write_text(PEEKING)
+    (fresh.folder / "conf" / "data" / "peeking.yaml").write_text(
+        "name: peeking\nsource: {_target_: example.peeking.data}\nloss: mean_squared_error\nbatch_size: 4\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    words = ["data=peeking", "training.epochs=1"]
+    blind = fresh.train(*words, "runs=blind", env={"HOME": str(home)})
+    (home / "planted.txt").write_text("from a file")
+    env = {"PLANTED": "from a variable", "HOME": str(home)}
+    seeing = fresh.train(*words, env=env)
+    fingerprints = [Record.read(fresh.folder / Path(made["record"])).inputs["data"] for made in (blind, seeing)]
+    assert fingerprints[0] != fingerprints[1]
+    foreign = sent(seeing, tmp_path / "sent")
+    with untouched(fresh):
+        done = fresh.seedbed("replay", str(foreign), "--json", env=env)
+        assert (done.status, done.json["trained"]) == (2, False)
+        assert done.json["inputs"]["data"]["here"] == fingerprints[0][:16]  # those of a run without either secret
+    assert fresh.seedbed("replay", str(sent(blind, tmp_path / "sent")), "--json", env=env).status == 0
+
+
+@pytest.mark.integration
+def test_the_code_of_a_commit_that_was_only_fetched_runs_by_name_alone(project: Project, tmp_path: Path) -> None:
+    fresh = project.clone(tmp_path / "fresh")
+    start = fresh.git("rev-parse", "--abbrev-ref", "HEAD").strip()
+    fresh.git("checkout", "--quiet", "-b", "theirs")
+    models = fresh.folder / "src" / "example" / "models.py"
+    models.write_text(models.read_text().replace("layers.Dense(units)", "layers.Dense(units, use_bias=False)"))
+    fresh.git("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "-am", "theirs")
+    commit = fresh.git("rev-parse", "HEAD").strip()
+    made = fresh.train(*TINY)
+    fresh.git("checkout", "--quiet", start)
+    fresh.git("update-ref", "refs/remotes/origin/pull", commit)
+    fresh.git("branch", "--quiet", "-D", "theirs")
+    foreign = sent(made, tmp_path / "sent")
+    with untouched(fresh):
+        done = fresh.seedbed("replay", str(foreign), "--checkout", "--json")
+        assert done.status == 2
+        assert f"The recorded commit {commit} is on no branch of yours" in done.err
+        assert "--trust-commit" in done.err
+        done = fresh.seedbed("replay", str(foreign), "--checkout", "--trust-commit", "--json")
+        assert done.status == 0, done.err
+        assert (done.json["replay"], done.json["agrees"], done.json["commit"]) == (True, True, commit)
+
+
+@pytest.mark.integration
+def test_data_behind_a_link_are_where_the_link_leads(project: Project, tmp_path: Path) -> None:
+    fresh = project.clone(tmp_path / "fresh")
+    (fresh.folder / "data").mkdir(exist_ok=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.csv").write_text("a,b,y\n" + "".join(f"{i},{i % 7},{i * 2.5}\n" for i in range(40)))
+    (fresh.folder / "data" / "a.csv").symlink_to(elsewhere / "a.csv")
+    made = fresh.train("data=csv", "data.source.path=data/a.csv", "data.source.target=y", "training.epochs=1")
+    assert fresh.seedbed("replay", made["key"], "--json").status == 0  # one's own
+    foreign = sent(made, tmp_path / "sent")
+    done = fresh.seedbed("replay", str(foreign), "--json")
+    assert done.status == 2
+    assert "data.source.path" in done.err
+    assert "outside of the record and of the data that this project declares" in done.err
+    assert fresh.seedbed("replay", str(foreign), "--data", str(elsewhere), "--json").status == 0
+
+
 # --- where the promise can't hold ---------------------------------------------------------------------------------
 
 
@@ -284,6 +376,24 @@ def test_changed_data_are_named_before_anything_is_trained(project: Project, tmp
     done = project.seedbed("replay", made["key"])
     assert done.status == 2
     assert str(table) in done.err
+
+
+@pytest.mark.integration
+def test_another_value_of_a_variable_that_the_run_has_read_is_named(project: Project, tmp_path: Path) -> None:
+    fresh = project.clone(tmp_path / "fresh")
+    (fresh.folder / "src" / "example" / "mine.py").write_text(
+        "import os\nimport numpy as np\n\n"
+        "def data():\n    x = np.ones((8, 1), 'float32') * float(os.environ['UN' + 'ITS'])\n    return x, x[:, 0]\n"
+    )
+    (fresh.folder / "conf" / "data" / "mine.yaml").write_text(
+        "name: mine\nsource: {_target_: example.mine.data}\nloss: mean_squared_error\nbatch_size: 4\n"
+    )
+    made = fresh.train("data=mine", "training.epochs=1", env={"UNITS": "3"})
+    with untouched(fresh):
+        done = fresh.seedbed("replay", made["key"], "--json", env={"UNITS": "4"})
+    assert (done.status, done.json["trained"]) == (2, False)
+    assert [why for why in done.json["why_not"] if "UNITS 4 (3 recorded)" in why]
+    assert fresh.seedbed("replay", made["key"], "--json", env={"UNITS": "3"}).status == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ again. What that leaves to chance is said.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig
@@ -89,7 +89,8 @@ def controlled(nothing: Change, change: Change, differs: Differs, said: Callable
 
     def alone(some: list[str]) -> bool:
         said(f"Changing nothing but {', '.join(PARTS[part] for part in some)}.")
-        return differs(Change(change.config, Way(", ".join(some), frozenset(some), change.way.number), change.stop), " ".join(some))
+        way = replace(change.way, name=", ".join(some), parts=frozenset(some), cpu="", after=0)
+        return differs(Change(change.config, way, change.stop), " ".join(some))
 
     rest = parts
     while len(rest) > 1:  # the half that makes a difference, until one part is left

@@ -16,9 +16,11 @@ from seedbed.proof import promise, untrusted
 from seedbed.proof.checkout import Place
 from seedbed.proof.promise import Comparison, Row
 from seedbed.run import config as configs
-from seedbed.run import determinism, process, provenance, training
+from seedbed.run import determinism, process, provenance, training, variables
 from seedbed.run.plain_text import harmless
 from seedbed.run.record import Record
+
+MOST_READ = 200  # variables that are looked at: a stamp takes a while
 
 
 def before(record: Record, stated: Mapping[str, Any], place: Place) -> Comparison:
@@ -40,9 +42,16 @@ def before(record: Record, stated: Mapping[str, Any], place: Place) -> Compariso
     inputs = training.key_inputs(plain, seeds, level, cast(Any, data), training.code_of(config))
     del inputs["data"]
     around = {**os.environ, **training.environment_of(config)}  # of the process that trains
-    variables = {name: value for name in process.deciding(config.backend.name) if (value := around.get(name)) is not None}
-    inputs["environment"] |= {"gpu": provenance.left_by(variables), "variables": variables}
+    deciding = {name: value for name in process.deciding(config.backend.name) if (value := around.get(name)) is not None}
+    inputs["environment"] |= {"gpu": provenance.left_by(deciding), "variables": deciding}
     return promise.compared(record.inputs, inputs)
+
+
+def reads(record: Record) -> Comparison:
+    """The variables of the environment that the record says its run has read, beside those of this process."""
+    listed = record.content.get("read") or {}
+    here = {name: variables.shown(name, variables.present(name)) for name in list(listed)[:MOST_READ]}
+    return promise.of_reads(listed, here)
 
 
 def _composed(stated: Mapping[str, Any], runs: Path) -> DictConfig:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import time_machine
 from omegaconf import DictConfig, OmegaConf
 
-from seedbed.run import children
+from seedbed.run import children, process, variables
 
 # What is changed around a run, and how people call it.
 PARTS = {
@@ -30,6 +31,7 @@ PARTS = {
     "clock": "the clock (403 days on)",
     "zone": "the time zone",
     "locale": "the locale",
+    "environment": "variables of the environment that the run does not read",
     "directory": "the working directory",
     "temporary": "the temporary folder",
     "cores": "the number of cores",
@@ -50,6 +52,22 @@ PLAIN_LOCALES = ("c", "posix", "c.utf8")
 SHIFT_DAYS = 403  # another year, month, day of the week
 MOST_ENTRIES = 2000  # of a working directory that is mirrored; a larger one stays the working directory
 
+# Variables that say who works where; no result may know them, unless the run's own code reads them and so has them in its key.
+WHO_AND_WHERE = {
+    **dict.fromkeys(("HOST", "HOSTNAME", "USER", "LOGNAME", "USERNAME", "MAIL", "EDITOR", "PAGER", "OLDPWD"), "elsewhere"),
+    **dict.fromkeys(("COLUMNS", "LINES", "SHLVL"), "81"),
+}
+UNRELATED = "UNRELATED_VARIABLE"  # one that nobody knows
+
+# Numbers among the variables are changed, too, but for those by which interpreters, libraries and schedulers work.
+NUMBER = re.compile(r"\d{1,9}")
+AT_WORK = re.compile(
+    r"(TF|TF2|XLA|CUDA|NVIDIA|CUBLAS|CUDNN|NCCL|TPU|ONEDNN|DNNL|MKL|OMP|KMP|GOMP|OPENBLAS|BLIS|VECLIB|NUMEXPR|NPY|JAX|JAXLIB|TORCH|"
+    r"PYTORCH|KERAS|GRPC|ABSL|RAY|SLURM|PMI|OMPI|JOBLIB|LOKY|MPL|PYTHON|PYTEST|PIP|UV|LD|MALLOC|GLIBC|LC|MLFLOW|SEEDBED|HYDRA|GIT|"
+    r"SSH|XDG|DBUS|COVERAGE|COV)_.*|(PYTHON|MAKE|MPL)\w*|(.*_)?(PORT|FDS?|PID|SOCK)|_",
+    re.IGNORECASE,
+)
+
 # A process beside the run that is busy a third of the time: it disturbs who runs when, and takes little away.
 BUSY = """
 import time
@@ -65,13 +83,14 @@ while True:
 class Way:
     """The surroundings of one execution: which of PARTS are changed. number: another one changes the orders otherwise. cpu: the CPU
     that is emulated, by QEMU's name; "": this machine's own. after: how many other seeds are trained before in the same process, as
-    a study does."""
+    a study does. read: the variables of the environment that the run reads, which are left as they are."""
 
     name: str
     parts: frozenset[str] = frozenset()
     number: int = 1
     cpu: str = ""
     after: int = 0
+    read: frozenset[str] = frozenset()
 
     @property
     def inside(self) -> dict[str, Any]:
@@ -84,13 +103,15 @@ class Way:
 
         folder: for the temporary folder and the mirrored working directory.
         """
-        variables = {name: value for part in sorted(self.parts & set(ELSEWHERE)) for name, value in ELSEWHERE[part].items()}
-        given: dict[str, Any] = {"env": variables}
+        changed = {name: value for part in sorted(self.parts & set(ELSEWHERE)) for name, value in ELSEWHERE[part].items()}
+        given: dict[str, Any] = {"env": changed}
+        if "environment" in self.parts:
+            changed |= other_variables(self.read, config.backend.name)
         if "locale" in self.parts:
-            variables["LC_ALL"] = _locale()
+            changed["LC_ALL"] = _locale()
         if "temporary" in self.parts:
-            variables["TMPDIR"] = str(folder / f"temporary {self.number}")
-            Path(variables["TMPDIR"]).mkdir(exist_ok=True)
+            changed["TMPDIR"] = str(folder / f"temporary {self.number}")
+            Path(changed["TMPDIR"]).mkdir(exist_ok=True)
         unable = impossible(config)
         if "directory" in self.parts and "directory" not in unable:
             given["cwd"] = _mirror(folder / f"elsewhere {self.number}")
@@ -136,6 +157,23 @@ def left_out(config: DictConfig) -> dict[str, str]:
     if "locale" not in found and _plain(_locale()) in PLAIN_LOCALES and _plain(_locale_here()) in PLAIN_LOCALES:
         found["locale"] = f"in part: {_locale()} has another name, but writes numbers and sorts words as {_locale_here()} does"
     return found
+
+
+def other_variables(read: Collection[str], backend: str) -> dict[str, str]:
+    """Return variables of the environment with other values than here.
+
+    Args:
+        read: those that the run's own code reads, which are in its key: they stay. `*`: it reads all of them.
+        backend: whose variables are in the key, too.
+    """
+    if variables.WHOLE in read:
+        return {}
+    kept = {*read, *process.deciding(backend)}
+    found = dict(WHO_AND_WHERE)
+    for name, value in os.environ.items():
+        if name not in found and NUMBER.fullmatch(value) and not AT_WORK.fullmatch(name):
+            found[name] = str(int(value) + 1)
+    return {name: value for name, value in {**found, UNRELATED: "1"}.items() if name not in kept}
 
 
 def inside(stack: ExitStack, listing: int = 0, days: int = 0) -> None:

@@ -77,6 +77,21 @@ def compared(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> Comparison
     return Comparison([row for row, _ in parts], [reason for row, reason in parts if not row.same])
 
 
+def of_reads(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> Comparison:
+    """Compare the variables of the environment that a run has read while it trained, beyond those in its key.
+
+    Args:
+        recorded: as the record lists them.
+        here: the same names with the values that they have here, as a record would keep them.
+    """
+    if not recorded and not here:
+        return Comparison([], [])
+    other = _differing(recorded, here)
+    row = Row("variables that the run reads", f"{len(recorded)} values", _counted(other), not other)
+    reason = f"other values of variables that the run reads: {_named(other)}; set or unset them as recorded"
+    return Comparison([row], [reason] if other else [])
+
+
 def _seeds(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[Row, str]:
     other = _differing(recorded, here)
     words = f"master {recorded.get('master')}, {len(recorded) - 1} streams"

@@ -99,7 +99,9 @@ def replay(record: Record, folder: Path, options: Options, said: Callable[[str],
         if options.checkout:
             place = checkout.interpreter(place, record, said)
         stated = retrain.stated(plain)
-        before = _joined(promise.of_level(record.level), here.before(record, stated, place), here.facts(record, plain, place))
+        parts = [promise.of_level(record.level), here.before(record, stated, place), here.facts(record, plain, place)]
+        parts += [here.reads(record)] if foreign is None else []  # one from elsewhere is trained without them: asked afterwards
+        before = _joined(*parts)
         if before.reasons and not options.anyway:
             return Replay(record, before.rows, before.reasons, commit=place.commit)
         seconds = (record.timing or {}).get("seconds")
@@ -114,7 +116,10 @@ def _trained(record: Record, job: retrain.Job, options: Options, plain: Mapping[
 
     def compared(found: Record) -> Comparison:
         inputs = promise.compared(record.inputs, found.inputs)
-        return _joined(promise.of_level(record.level), inputs, here.facts(record, plain, place))
+        parts = [promise.of_level(record.level), inputs, here.facts(record, plain, place)]
+        if found.status == FINISHED:
+            parts.append(promise.of_reads(record.content.get("read") or {}, found.content.get("read") or {}))
+        return _joined(*parts)
 
     def is_in_vain(begun: Record) -> bool:
         return not options.anyway and begun.key != record.key and bool(compared(begun).reasons)

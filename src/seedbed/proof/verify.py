@@ -7,7 +7,7 @@ that were written down (`golden`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from seedbed.proof.diagnose import Diagnosis, Looking, Side, diagnosed
 from seedbed.proof.execution import Execution
 from seedbed.proof.perturbing import left_out
 from seedbed.proof.plan import Wanted, chance, check, executions
-from seedbed.run import digest, reuse
+from seedbed.run import digest, reuse, variables
 from seedbed.run.record import FINISHED, Record
 
 # In the order in which a run comes by them.
@@ -83,8 +83,9 @@ def verified(asked: Asked, folder: Path, said: Callable[[str], None], execute: C
     for number, one in enumerate(planned, 1):
         stop = _half(asked.config, sides[0].execution) if one.stopped else None
         said(f"Execution {number}: {one.name}.")
-        done = execute(one.config, folder / f"execution {number}", one.name, one.way, stop=stop)
-        sides.append(Side(one.config, one.way, done, stop, one.changes))
+        way = replace(one.way, read=_read(sides[0].execution)) if sides else one.way
+        done = execute(one.config, folder / f"execution {number}", one.name, way, stop=stop)
+        sides.append(Side(one.config, way, done, stop, one.changes))
         if number == asked.wanted.of_itself and all(side.execution.status == "failed" and not side.execution.digests for side in sides):
             raise Refused(f"The run fails before it has trained anything, so there is nothing to verify: {sides[0].execution.error}")
     first = sides[0]
@@ -92,6 +93,8 @@ def verified(asked: Asked, folder: Path, said: Callable[[str], None], execute: C
     differing = list(dict.fromkeys(name for found in differs for name in found))
     against = next((side for side, found in zip(sides, differs, strict=True) if found), None)
     unable = left_out(asked.config) if any(side.way.parts for side in sides) else {}
+    if variables.WHOLE in _read(first.execution):
+        unable |= {"environment": "the run reads all variables of the environment"}
     unable = {part: why for part, why in unable.items() if part not in asked.wanted.leave}
     verdict = Verdict(sides, differing, None, left_out=unable, differs=differs)
     before = _before(asked.config, first.execution, said)
@@ -101,6 +104,14 @@ def verified(asked: Asked, folder: Path, said: Callable[[str], None], execute: C
     if against is not None and asked.diagnose:
         verdict.diagnosis = diagnosed(first, against, Looking(folder, said, asked.audited, execute, asked.controls))
     return verdict
+
+
+def _read(first: Execution) -> frozenset[str]:
+    """The variables of the environment that the run's own code reads: they are in its key or its record, and stay as they are."""
+    if first.record is None:
+        return frozenset()
+    around = first.record.inputs.get("environment") or {}
+    return frozenset({*(around.get("read") or {}), *(first.record.content.get("read") or {})})
 
 
 def compared(a: Execution, b: Execution) -> list[str]:

@@ -92,6 +92,7 @@ class Content(_Part):
     not_resumable: str | None = None
     not_resumed: str | None = None
     files: dict[Name, File] = {}
+    read: dict[str, str | None] = {}
     sha256: Sha256 | None = None
 
 
