@@ -80,6 +80,9 @@ def train(
             found.fail(traceback.format_exc())
             raise
         found.fail(broken, status=record.INTERRUPTED)
+    except Refused as error:
+        found.fail(str(error))
+        raise
     except Exception as error:
         if refused := determinism.cannot_keep(error, config):
             found.fail(str(error))

@@ -19,6 +19,7 @@ from seedbed.run import (
     backend,
     determinism,
     fingerprint,
+    one_tracked_run,
     origin,
     portable,
     provenance,
@@ -72,7 +73,7 @@ def run(
     """
     session, found = session or Session(), None
     try:
-        with variables.watched(session.read):
+        with variables.watched(session.read), one_tracked_run.of_mlflow(bool(config.tracking.uri)):
             found = _run(config, entropy, said, started, progress, session, watch or Watch())
         return found
     except Refused:
