@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import notes
-from seedbed.run import children
+from seedbed.run import children, json_text
 from seedbed.run.process import COMMAND, REPLACED
 from seedbed.run.record import Record
 
@@ -33,7 +32,7 @@ def following(tracking: Any, runs: str, said: Callable[[str], None]) -> Iterator
     def tell(path: Any) -> None:
         nonlocal told
         told = path
-        _tell(follower, json.dumps(str(path)), log, said)
+        _tell(follower, json_text.dumps(str(path)), log, said)
 
     try:
         yield tell
@@ -63,7 +62,7 @@ def following_studies(tracking: Any, runs: str, said: Callable[[str], None]) -> 
         nonlocal seeds
         studies.add(Path(told.get("study") or told["report"]))
         seeds += len(told.get("masters", ()))
-        _tell(follower, json.dumps(told), log, said)
+        _tell(follower, json_text.dumps(told), log, said)
 
     try:
         yield tell

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from seedbed import Refused, project_root
-from seedbed.run import accelerator, children, config, cuda, determinism, process, provenance, training
+from seedbed.run import accelerator, children, config, cuda, determinism, json_text, process, provenance, training
 
 # Enough of a run to need every switch of a level: TensorFlow set up by it, and one product computed.
 PROBE = """
@@ -41,7 +41,6 @@ def examine() -> dict[str, Any]:
 
 def _tried(level: dict[str, Any], seeds: dict[str, int]) -> tuple[bool, list[str]]:
     """Whether a fresh process with the level's environment can be set up, and what stands against it or what it does."""
-    import json
 
     level["environment"]["PYTHONHASHSEED"] = str(seeds["hash"])
     needed = level["environment"]
@@ -53,7 +52,7 @@ def _tried(level: dict[str, Any], seeds: dict[str, int]) -> tuple[bool, list[str
         return False, [str(error)]
     env = {name: value for name, value in os.environ.items() if needed.get(name, value) is not None}
     env |= {name: value for name, value in needed.items() if value is not None}
-    done = children.run([sys.executable, "-P", "-c", PROBE, json.dumps(level)], env=env, capture_output=True, text=True)
+    done = children.run([sys.executable, "-P", "-c", PROBE, json_text.dumps(level)], env=env, capture_output=True, text=True)
     if done.returncode == 2:
         return False, done.stdout.splitlines()
     if done.returncode != 0:

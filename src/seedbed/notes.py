@@ -6,7 +6,6 @@ A record is anything with a `path`, an `id` and a `status`: a study's folder has
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from seedbed import Refused
-from seedbed.run import plain_files
+from seedbed.run import json_text, plain_files
 from seedbed.run.plain_text import harmless
 from seedbed.run.record import RUNNING, write_atomically
 from seedbed.run.redaction import redacted
@@ -96,7 +95,7 @@ def places(record: Any, known: Sequence[str]) -> tuple[list[str], list[str]]:
 def _all(folder: Path) -> dict[str, dict[str, Any]]:
     """What the note says, by the store's name; of a note of another shape, what is of the right one."""
     try:
-        found = json.loads(plain_files.read(folder / "tracking.json", LARGEST, optional=True) or b"{}")
+        found = json_text.loads(plain_files.read(folder / "tracking.json", LARGEST, optional=True) or b"{}")
     except (Refused, OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
@@ -114,4 +113,4 @@ def _name(uri: str) -> str:
 def note(record: Any, uri: str, **values: Any) -> None:
     states = _all(record.path)
     states[_name(uri)] = {"record": record.id, **state(record, uri), **values}
-    write_atomically(record.path / "tracking.json", json.dumps(states, indent=1))
+    write_atomically(record.path / "tracking.json", json_text.dumps(states, indent=1))

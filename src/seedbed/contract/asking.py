@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import signal
@@ -26,7 +25,7 @@ from seedbed.contract import BROKEN, ENTROPY, HOLDS, SKIPPED, Finding, Limits, r
 from seedbed.contract.work import Measured, Order
 from seedbed.proof import execution
 from seedbed.proof.execution import Execution
-from seedbed.run import children, process, training
+from seedbed.run import children, json_text, process, training
 from seedbed.run import config as configs
 from seedbed.run.record import FINISHED, Record, write_atomically
 
@@ -81,8 +80,8 @@ class Asked:
         file = self.folder / f"{name}.json"
         with FileLock(f"{file}.lock"):
             if not file.exists():
-                write_atomically(file, json.dumps(make()))
-            return dict(json.loads(file.read_text()))
+                write_atomically(file, json_text.dumps(make()))
+            return dict(json_text.loads(file.read_text()))
 
     def _measure(self) -> Measured:
         try:
@@ -106,7 +105,7 @@ class Asked:
     def _left(self, ended: int | None) -> Measured:
         """What the process that measures has left; a phase that it hasn't come back from is broken."""
         file = self.folder / "measured.json"
-        found = json.loads(file.read_text()) if file.exists() else asdict(Measured(now=self.phases[0]))
+        found = json_text.loads(file.read_text()) if file.exists() else asdict(Measured(now=self.phases[0]))
         measured = Measured(**{**found, "findings": [Finding(**one) for one in found["findings"]]})
         if measured.now:
             if ended is None:

@@ -51,7 +51,10 @@ def resumed(straight: Record, stopped: Record, other: Record, changed: Sequence[
             return Finding("resume", HOLDS)
         why = other.content.get("not_resumable") or next((line for line in _lines(log) if "from the beginning" in line), "")
         return Finding("resume", SKIPPED, f"A stopped run of this begins anew, with the same bits: {why}".rstrip(": "))
-    suspects = ", ".join(changed[:5]) or "nothing that shows in the model's attributes or the modules' global variables"
+    suspects = (
+        ", ".join(changed[:5])
+        or "nothing that shows in the objects, closures and modules of the run (a library's own state, another process, a file?)"
+    )
     return Finding(
         "resume", BROKEN,
         f"A run that was stopped after its first epoch goes on otherwise than one that wasn't: {place}. What training changes and no "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from seedbed.proof.outputs import Apart, Outputs, is_same
 from seedbed.proof.rows import Data
 from seedbed.proof.side import Side
 from seedbed.proof.trees import Code
+from seedbed.run import json_text
 from seedbed.run.plain_text import harmless
 
 MOST = 8  # entries of a list that are shown
@@ -63,7 +63,7 @@ def _pair(change: Changed) -> str:
 
 
 def _value(value: Any) -> str:
-    return harmless(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False), WIDEST)
+    return harmless(value if isinstance(value, str) and value else json_text.dumps(value, ensure_ascii=False), WIDEST)
 
 
 def _code(code: Code) -> Lines:

@@ -7,7 +7,6 @@ the others keep theirs in a folder that goes with them.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -28,7 +27,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import children, process, scratch
+from seedbed.run import children, json_text, process, scratch
 from seedbed.run.record import INTERRUPTED, RUNNING, Record
 
 # How long the others have, in seconds, to write down why they stop when one has ended: what it meant for them comes after that.
@@ -76,7 +75,7 @@ class Worker:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             with suppress(ValueError):
-                said = json.loads(line)
+                said = json_text.loads(line)
                 self.begun |= "begun" in said
                 self.refused = said.get("refused", self.refused)
                 self.failed = said.get("failed", self.failed)
@@ -206,7 +205,7 @@ def telling() -> Iterator[Callable[..., None]]:
 
     def tell(**what: Any) -> None:
         with suppress(BrokenPipeError):
-            print(json.dumps(what), file=pipe, flush=True)
+            print(json_text.dumps(what), file=pipe, flush=True)
 
     with pipe:
         yield tell

@@ -7,7 +7,6 @@ runs differ, every run of the study that shared a process is trained again, each
 from __future__ import annotations
 
 import ast
-import json
 import shutil
 import signal
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed import Refused
-from seedbed.run import plain_files, provenance, record, targets
+from seedbed.run import json_text, plain_files, provenance, record, targets
 from seedbed.run.record import FINISHED, Record, write_atomically
 from seedbed.study.plan import LARGEST_NOTE, Task
 
@@ -67,14 +66,14 @@ class Verdict:
 def read(folder: Path) -> Verdict | None:
     """What the last check of a study found; None if there was none."""
     try:
-        content = json.loads(plain_files.read(folder / NAME, LARGEST_NOTE, optional=True) or b"")
+        content = json_text.loads(plain_files.read(folder / NAME, LARGEST_NOTE, optional=True) or b"")
         return Verdict(**{name: content[name] for name in Verdict.__dataclass_fields__ if name in content})
     except (ValueError, TypeError, AttributeError, RecursionError, Refused):
         return None
 
 
 def write(folder: Path, verdict: Verdict) -> None:
-    write_atomically(folder / NAME, json.dumps(vars(verdict), indent=1))
+    write_atomically(folder / NAME, json_text.dumps(vars(verdict), indent=1))
 
 
 def differs(folder: Path) -> Verdict | None:

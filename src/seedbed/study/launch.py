@@ -25,7 +25,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import children, plain_files, process, provenance, training
+from seedbed.run import children, json_text, plain_files, process, provenance, training
 from seedbed.run.record import naming
 from seedbed.run.redaction import redacted
 from seedbed.study import check, plan, work
@@ -180,7 +180,7 @@ def _other_machine(folder: Path, backend: str) -> str | None:
     file = folder / "machine.json"
     try:
         with naming(file), file.open("x") as new:
-            json.dump(mine, new, allow_nan=False)
+            new.write(json_text.dumps(mine))
         return None
     except FileExistsError:
         pass

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from seedbed import Refused, notes
-from seedbed.run import plain_files
+from seedbed.run import json_text, plain_files
 from seedbed.run.record import RUNNING, Record
 from seedbed.tracking.fetching import fetch
 from seedbed.tracking.parents import LARGEST, Folder, push_study, stopped
@@ -50,7 +50,7 @@ def follow_studies(lines: IO[str], uri: str, experiment: str, every: float = 0.3
         if line is None:
             over = True
         elif line:
-            sender.hear(json.loads(line))
+            sender.hear(json_text.loads(line))
         sender.send(over)
         if over and sender.failures > 1:
             return False
@@ -79,9 +79,9 @@ class _Sender:
         if told.get("fetch"):
             try:
                 fetched = fetch(path, told["masters"], self.uri, self.experiment)
-                (path / "fetched.json").write_text(json.dumps({"call": told["call"], "keys": fetched}))
+                (path / "fetched.json").write_text(json_text.dumps({"call": told["call"], "keys": fetched}))
             except Exception as error:  # whatever a server can do: what isn't found is trained
-                (path / "fetched.json").write_text(json.dumps({"call": told["call"], "error": notes.reason(error, self.uri)}))
+                (path / "fetched.json").write_text(json_text.dumps({"call": told["call"], "error": notes.reason(error, self.uri)}))
 
     def send(self, over: bool) -> None:
         """Send what is new; at the end (`over`) all of it, also what nobody trains any more."""
