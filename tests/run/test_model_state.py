@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from seedbed.run import model_state
+from seedbed.run import keras_books, model_state
+from seedbed.run.object_graph import Graph
 
 layers = keras.layers
 
@@ -59,3 +60,25 @@ def test_what_keras_changes_by_itself_is_left_out(make: Callable[[], tuple[Any, 
     model.layers[-1].seen = 1
     model.optimizer._warm = 2
     assert len(model_state.changed(before, model_state.of(model))) == 2
+
+
+def test_one_table_says_what_counts_as_books() -> None:
+    """PyTorch's registries are books on that backend alone, and what a model alone has is state elsewhere."""
+
+    class Plain:
+        pass
+
+    class Mine(layers.Layer):
+        pass
+
+    assert keras_books.names(Plain) == frozenset()
+    assert "_nodes" in keras_books.names(Mine)
+    assert "_modules" not in keras_books.names(Mine)
+    assert "history" not in keras_books.names(Mine)
+    assert "history" in keras_books.names(Subclass)
+    layer = Mine()
+    layer.history, layer._buffers, layer._nodes_by_id = [1], [2], {}
+    graph = Graph({"layer": layer})
+    held = graph.nodes["layer"].content
+    assert {"history", "_buffers"} <= held.keys()
+    assert "_nodes_by_id" not in held

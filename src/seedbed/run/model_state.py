@@ -10,43 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from seedbed.run import alike, checkpoint
-
-# What Keras 3.15 and TensorFlow's tracking write into their own objects while a model is built, trained, evaluated and saved.
-# tests/run/test_model_state.py holds the tables against the real thing: a name that is missing here costs time and no bits.
-OF_KERAS: Mapping[str, str] = {
-    "_tracked": "a list of what the object holds, whose attributes are looked at themselves",
-    "_tracker": "an index of what the object holds, by id",
-    "_trainable_variables_indices": "an index by id",
-    "_nodes": "of the graph of layers, by id",
-    "_inbound_nodes": "of the graph of layers, by id",
-    "_outbound_nodes": "of the graph of layers, by id",
-    "_saved_model_inputs_spec": "for saving",
-    "_saved_model_arg_spec": "for saving",
-    "_losses": "the last call's",
-    "_loss_ids": "the last call's",
-    "_called": "whether it has been called",
-    "_exclude_from_weight_decay_cache": "by the names of variables",
-}
-
-# And into a model.
-OF_MODELS: Mapping[str, str] = {
-    "history": "the last fit's",
-    "stop_training": "set by fit",
-    "stop_evaluating": "set by evaluate",
-    "stop_predicting": "set by predict",
-    "train_function": "the traced step",
-    "test_function": "the traced step",
-    "predict_function": "the traced step",
-    "steps_per_execution": "set by seedbed before each fit",
-    "unrolled_steps_per_execution": "the traced step's",
-    "_compiled_trainable_state": "noted by compile, and again by the traced step",
-    "_eval_epoch_iterator": "fit's validation data",
-    "_initial_epoch": "fit's",
-    "_compile_config": "for saving",
-    "_compile_metrics": "built with the first batch; its metrics are looked at one by one",
-    "_compile_loss": "built with the first batch; its losses are looked at one by one",
-}
+from seedbed.run import alike, checkpoint, keras_books
 
 
 def of(model: Any) -> dict[str, str]:
@@ -102,7 +66,8 @@ def _leaves(node: Any) -> Iterator[Any]:
 
 
 def _is_keras_own(part: Any, name: str) -> bool:
-    return name in OF_KERAS or name.startswith("_self_") or (name in OF_MODELS and hasattr(part, "fit"))
+    compiled = name in keras_books.OF_COMPILED and hasattr(part, "fit")
+    return compiled or name.startswith("_self_") or name in keras_books.names(type(part))
 
 
 def _hash(value: Any, known: Mapping[int, str]) -> str:

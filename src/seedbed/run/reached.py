@@ -9,7 +9,8 @@ from typing import Any
 
 from seedbed.run import checkpoint, looking, process_state, provenance, state
 from seedbed.run import seeds as streams
-from seedbed.run.object_graph import MODULE, Graph, is_own
+from seedbed.run.object_contents import is_own
+from seedbed.run.object_graph import MODULE, Graph
 
 # Beginnings of the names of roots whose objects a train step may read: all but callbacks.
 PARTS = ("layer ", "model", "optimizer", "loss", "metric ", MODULE)

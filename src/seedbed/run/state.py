@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.run.object_graph import MODULE, Array, Fixed, Graph, Node, Ref, as_array, is_own, slots
+from seedbed.run.object_contents import Array, Fixed, Ref, as_array, is_own, slots
+from seedbed.run.object_graph import MODULE, Graph, Node
 
 # Containers that can be made again where they are new; others are refused.
 CREATED: Mapping[str, Callable[[], Any]] = {
