@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import project_root
-from seedbed.proof import checkout, conf_targets, config_policy, data_locations, here, promise, retrain, untrusted
+from seedbed.proof import checkout, clean_environment, conf_targets, config_policy, data_locations, here, promise, retrain, untrusted
 from seedbed.proof.promise import Comparison, Row
 from seedbed.run import origin
 from seedbed.run.record import FINISHED, Record
@@ -118,7 +118,8 @@ def _trained(record: Record, job: retrain.Job, options: Options, plain: Mapping[
         inputs = promise.compared(record.inputs, found.inputs)
         parts = [promise.of_level(record.level), inputs, here.facts(record, plain, place)]
         if found.status == FINISHED:
-            parts.append(promise.of_reads(record.content.get("read") or {}, found.content.get("read") or {}))
+            recorded, read = (_read(one, job.foreign) for one in (record, found))
+            parts.append(promise.of_reads(recorded, read))
         return _joined(*parts)
 
     def is_in_vain(begun: Record) -> bool:
@@ -134,6 +135,12 @@ def _trained(record: Record, job: retrain.Job, options: Options, plain: Mapping[
         return Replay(record, after.rows, after.reasons, True, error=error, commit=place.commit, seconds=seconds)
     digests = list(promise.digests(record.all_digests(), found.all_digests()))
     return Replay(record, after.rows, after.reasons, True, digests, commit=place.commit, seconds=seconds)
+
+
+def _read(record: Record, foreign: bool) -> dict[str, Any]:
+    """What a record lists of variables that its run has read, but for those that a clean process has of its own."""
+    left_out = clean_environment.OWN if foreign else frozenset()
+    return {name: value for name, value in (record.content.get("read") or {}).items() if name not in left_out}
 
 
 def _joined(*parts: Comparison) -> Comparison:
