@@ -50,7 +50,7 @@ def test_a_damaged_record_is_put_aside_and_fetched(name: str, sent: Record, caps
     assert found.metrics["test_loss"] == 0.5
     assert found.content["fetched"]["run_id"]
     assert (runs / "damaged" / sent.key / name).read_bytes() != whole
-    assert len(made.runs_of(f"sqlite:///{runs}/mlflow/mlflow.db")) == 1
+    assert len(made.runs_of(f"sqlite:///{runs}/mlflow/mlflow.db", "mine")) == 1
 
 
 def test_a_copy_that_was_changed_there_is_not_brought(sent: Record, capsys: pytest.CaptureFixture[str]) -> None:
