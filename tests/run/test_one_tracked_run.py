@@ -62,12 +62,12 @@ def runs_of(uri: str) -> list[Any]:
     return list(MlflowClient(uri).search_runs(["0"]))
 
 
-def configured(config: Callable[..., Any], tmp_path: Path, callback: dict[str, Any] | None, tracking: str = "tracking=local") -> Any:
-    made = config(tracking, "training.epochs=1")
+def configured(config: Callable[..., Any], tmp_path: Path, callback: dict[str, Any], tracked: bool = True) -> Any:
+    made = config("training.epochs=1")
+    made.tracking.uri = f"sqlite:///{tmp_path}/mlflow.db" if tracked else None
     made.data.source = {"_target_": "mine.data"}
     made.data.loss = "mean_squared_error"
-    if callback:
-        made.training.callbacks = {"mine": callback}
+    made.training.callbacks = {"mine": callback}
     return made
 
 
@@ -98,7 +98,7 @@ def test_a_run_that_is_there_already_may_be_logged_to(store: str, config: Callab
 
 
 def test_who_tracks_by_himself_may(store: str, config: Callable[..., Any], tmp_path: Path) -> None:
-    assert training.run(configured(config, tmp_path, {"_target_": "mine.Logs"}, "tracking=none")).status == "finished"
+    assert training.run(configured(config, tmp_path, {"_target_": "mine.Logs"}, tracked=False)).status == "finished"
     assert len(runs_of(store)) == 1
 
 
