@@ -61,6 +61,7 @@ def test_a_study_has_the_digests_of_its_runs_alone(seedbed: Callable[..., Any], 
     assert PROGRAMS[name].says in json.dumps(records(tmp_path / "study")[2]["not_shared"])
 
 
+@pytest.mark.slow
 def test_what_can_not_be_seen_is_measured(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     """The check differs; all runs that shared a process are trained again, and the study says so first."""
     words, env = words_of(UNSEEN, tmp_path)
