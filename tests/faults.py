@@ -347,6 +347,22 @@ FAULTS = (
         "the variance is divided by n",
         "study/test_statistics.py::test_mean_and_std_are_those_certified_by_nist",
     ),
+    _fault(
+        "bootstrap: shares",
+        "seedbed/study/statistics.py",
+        "return _variance(x, axis) / _variance(together, axis)",
+        "return _variance(together, axis) / _variance(x, axis)",
+        "a stream's share of the variance is upside down",
+        "study/test_statistics.py::test_a_variance_needs_two_values",
+    ),
+    _fault(
+        "bootstrap: unit of a variance",
+        "seedbed/study/statistics.py",
+        "resampling.interval(samples, spread, confidence, degree=2)",
+        "resampling.interval(samples, spread, confidence, degree=1)",
+        "the interval of a variance is scaled as that of a mean",
+        "study/test_statistics.py::test_the_variance_of_the_spatial_test_data",
+    ),
     # --- verify and diagnose ---
     _fault(
         "verify: perturbations",
@@ -404,5 +420,64 @@ FAULTS = (
         "return {name: value for name, value in needed.items() if env.get(name, value) != value}",
         "a variable that isn't set counts as right",
         "run/test_process.py::test_differing",
+    ),
+    _fault(
+        "GPU: driver's version",
+        "seedbed/run/accelerator.py",
+        "if _numbers(driver)[:1] >= major:",
+        "if driver >= pinned:",
+        "versions are compared as text",
+        "run/test_accelerator.py::test_a_driver_of_the_same_major_version_or_a_newer_one_will_do",
+    ),
+    _fault(
+        "GPU: library's version",
+        "seedbed/run/accelerator.py",
+        '_numbers(packages.get(library.package, ""))[: len(said)]:',
+        '_numbers(packages.get(library.package, ""))[:1]:',
+        "libraries of the right version are refused",
+        "run/test_accelerator.py::test_libraries_that_are_not_the_packages",
+    ),
+    # --- data from files ---
+    _fault(
+        "CSV: short lines",
+        "example/tables.py",
+        "if len(row) != len(header):",
+        "if len(row) > len(header):",
+        "a line that lacks values is taken",
+        "example/test_data.py::test_a_table_that_cannot_be_used",
+    ),
+    _fault(
+        "CSV: classes",
+        "example/tables.py",
+        "classes = sorted(set().union(*(set(table[target]) for table in tables.values())))",
+        "classes = sorted(set(train[target]))",
+        "a class that only the test file has is none",
+        "example/test_data.py::test_classes_of_all_files_count",
+    ),
+    # --- studies, reuse, fsck ---
+    _fault(
+        "sharing: second run",
+        "seedbed/study/check.py",
+        'if before.get(name) != digest and name != "run"]',
+        'if before.get(name, digest) != digest and name != "run"]',
+        "an output that the shared run lacks counts as the same",
+        "study/test_check.py::test_an_output_that_one_of_the_two_lacks_differs",
+    ),
+    # --- what is read ---
+    _fault(
+        "YAML: aliases",
+        "seedbed/run/yaml_files.py",
+        "total += sizes[event.anchor]",
+        "total += 1",
+        "nine lines stand for a billion values",
+        "run/test_yaml_files.py::test_it_is_refused_with_file_and_line",
+    ),
+    _fault(
+        "JSON: NaN",
+        "seedbed/run/json_text.py",
+        "return json.dumps(plain, allow_nan=False, **options)",
+        "return json.dumps(value, **options)",
+        "NaN is written as it is, which is no JSON",
+        "run/test_json_text.py::test_what_is_written_is_plain_json_and_comes_back_exactly",
     ),
 )
