@@ -20,7 +20,12 @@ from _pytest.mark import ParameterSet  # what `pytest.param` makes
 MOST, MOST_WITH_PROCESSES = 5.0, 10.0
 
 # On a machine with more to do, processes share caches and clocks, and the same work takes more of a processor's time.
-BUSY = 2.5
+BUSY = 2.0
+
+# Seconds of processor time that the import of TensorFlow and Keras takes where the limits hold as they stand. Where it takes
+# longer, so does all else: a machine may be slow, too.
+IMPORT = 3.0
+pace = 1.0
 
 # What makes a test one of another tier.
 OTHER_TIERS = ("integration", "slow", "image", "emulation")
@@ -39,8 +44,8 @@ def limit_of(item: pytest.Item) -> float | None:
     if tier_of(item) != "default":
         return None
     processes = any(item.get_closest_marker(name) for name in ("processes", "fresh"))
-    busy = os.getloadavg()[0] > (os.cpu_count() or 1) + 0.5
-    return (MOST_WITH_PROCESSES if processes else MOST) * (BUSY if busy else 1.0)
+    busy = os.getloadavg()[0] > 0.9 * (os.cpu_count() or 1)
+    return (MOST_WITH_PROCESSES if processes else MOST) * pace * (BUSY if busy else 1.0)
 
 
 class Work:
@@ -71,6 +76,19 @@ def _queued() -> float:
     except OSError:
         return time.monotonic()
     return int(next(word for word in words if word.startswith("total=")).removeprefix("total=")) / 1e6
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Find this machine's pace in each process that runs tests, by what every one of them does first."""
+    global pace
+    if not hasattr(session.config, "workerinput") and session.config.getoption("numprocesses", None):
+        return  # the process that hands the tests out
+    before = time.process_time()
+    import keras  # noqa: F401
+    import tensorflow  # noqa: F401
+
+    pace = max(1.0, (time.process_time() - before) / IMPORT)
 
 
 @pytest.hookimpl(wrapper=True)
