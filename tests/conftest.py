@@ -44,7 +44,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_STATE_HOME"] = _state.name
 
 # the user's own environment, as a fresh process of his would have it (`make test` adds variables of its own, by which a make says more)
-NOT_OUTSIDE = ("MLFLOW_", "SEEDBED_", "MAKE", "MFLAGS")
+NOT_OUTSIDE = ("MLFLOW_", "SEEDBED_", "MAKE", "MFLAGS", "ARGS")
 OUTSIDE = {name: value for name, value in os.environ.items() if name not in STRICT and not name.startswith(NOT_OUTSIDE)}
 os.environ.update(STRICT | QUIET)
 

@@ -22,6 +22,8 @@ import yaml
 from conftest import OUTSIDE, ROOT
 from filelock import FileLock
 
+pytestmark = pytest.mark.integration
+
 MKDOCS = Path(sys.executable).parent / "mkdocs"
 MAKING = ROOT / "docs" / "making"
 PAGES = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md") if path.parts[-2] != "causes"}

@@ -505,6 +505,7 @@ def test_state_of_ones_own_survives_a_stop_and_what_does_not_is_broken(
     assert "in epoch 3" in found.message  # the second epoch's rate was set before the stop
 
 
+@pytest.mark.integration
 def test_what_differs_from_process_to_process_is_a_broken_repeat(
     tmp_path: Path, plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip

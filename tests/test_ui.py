@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from conftest import OUTSIDE, Done
 
+pytestmark = pytest.mark.integration
+
 
 def processes_of(group: int) -> list[str]:
     """The command lines of a process group."""

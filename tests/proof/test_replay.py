@@ -223,7 +223,7 @@ def test_a_stopped_replay_leaves_nothing(project: Project, trained: dict[str, An
                 project.command("replay", trained["key"], "--checkout"), env=project.env(), cwd=project.folder,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
             try:
-                end = time.monotonic() + 60
+                end = time.monotonic() + 180
                 while not list((project.folder / "runs").glob(".proof/*/log.txt")):
                     assert process.poll() is None, process.communicate()
                     assert time.monotonic() < end

@@ -30,6 +30,7 @@ def test_variables_that_decide_bits_are_in_the_environment_and_others_are_not(mo
     assert "SECRET_TOKEN" not in variables
 
 
+@pytest.mark.integration
 def test_test_tools_are_no_part_of_the_environment() -> None:
     packages = provenance.packages("tensorflow")
     assert packages["keras"]
