@@ -23,7 +23,8 @@ import tensorflow  # noqa: F401  (what it prints when it is imported is not what
 from omegaconf import OmegaConf
 from tiers import sampled
 
-from seedbed import cli
+from seedbed import Refused, cli
+from seedbed.run import config as configs
 from seedbed.run import seeds as streams
 from seedbed.run import training
 
@@ -179,6 +180,18 @@ def test_the_smallest_and_the_largest_seed(config: Callable[..., Any], name: str
     master = resolved["master"]
     others = {stream for stream in streams.STREAMS if stream not in (name, "hash")}
     assert all(resolved[stream] == streams.derive(master, stream) for stream in others)
+
+
+def test_bytes_that_are_no_utf_8(train: Callable[..., Said], tmp_path: Path) -> None:
+    assert_refused(train(f"\"training.loss='{tmp_path}/a\udcff'\""), f"training.loss={tmp_path}/a\\xff: these bytes", "another name")
+    assert records(tmp_path) == []
+
+
+def test_a_line_break_in_the_records_folder(config: Callable[..., Any]) -> None:
+    composed = config()
+    composed.runs = "/a/b\nc"
+    with pytest.raises(Refused, match=r"runs=/a/b\\x0ac: .* another name"):
+        configs.check(composed)
 
 
 @pytest.mark.parametrize("value", [0, streams.LARGEST])

@@ -14,6 +14,7 @@ import os
 import re
 import typing
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,11 @@ from omegaconf.resolvers import oc
 
 from seedbed import Refused, project_root
 from seedbed.run import config_source, redaction, seeds, yaml_files
+from seedbed.run.plain_text import harmless
+
+# What Python makes of bytes in a path that are no UTF-8.
+SURROGATE = re.compile("[\ud800-\udfff]")
+CONTROL = re.compile("[\0-\x1f\x7f]")
 
 # Hydra's launchers bring schemas with the names that conf/hydra/launcher/ gives its files; seen with Hydra 1.3.8, which checks the
 # files against them and announces that it won't do so for ever. Here, since each process that composes a config imports this.
@@ -259,18 +265,29 @@ def unknown(node: Any, schema: type, name: str = "") -> list[str]:
     return found
 
 
+def _texts(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text of a config with its dotted name."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _texts(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(node, str):
+        yield name, node
+
+
+def _refuse_strange_bytes(config: DictConfig) -> None:
+    """Refuse paths that a record's config, or the address of MLflow's store, can't hold."""
+    found = [f"{name}={harmless(text)}: these bytes are no UTF-8, as a config and MLflow need"
+             for name, text in _texts(without_environment(config)) if SURROGATE.search(text)]  # fmt: skip
+    if not found and not OmegaConf.is_missing(config, "runs") and CONTROL.search(config.runs):
+        found = [f"runs={harmless(config.runs)}: MLflow's store can't lie in a folder whose name has a line break or the like"]
+    if found:
+        raise Refused("\n".join(f"{line}. Give the file or folder another name." for line in found))
+
+
 def _refuse_credentials(config: DictConfig) -> None:
     """Refuse an address with a password in it: a record holds the config, and records are sent and shown."""
-    found = []
-
-    def look(node: Any, name: str) -> None:
-        if isinstance(node, dict | list):
-            for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-                look(value, f"{name}.{key}" if name else str(key))
-        elif isinstance(node, str) and redaction.has_credentials(node):
-            found.append(f"{name}={redaction.redacted(node)}")
-
-    look({name: part for name, part in without_environment(config).items() if name != "tracking"}, "")
+    parts = {name: part for name, part in without_environment(config).items() if name != "tracking"}
+    found = [f"{name}={redaction.redacted(text)}" for name, text in _texts(parts) if redaction.has_credentials(text)]
     if found:
         raise Refused(
             f"{', '.join(found)}: a config file holds the password of an address, and records are sent and shown. "
@@ -287,6 +304,7 @@ def check(config: DictConfig) -> None:
         raise Refused(
             f"There is no {', '.join(strange)} in a config.{hint} Arguments of your own go under model, data.source or optimizer."
         )
+    _refuse_strange_bytes(config)
     _refuse_credentials(config)
     training, data, checkpoint, study = config.training, config.data, config.checkpoint, config.study
     accepted = {
