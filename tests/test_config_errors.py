@@ -188,8 +188,12 @@ def test_bytes_that_are_no_utf_8(train: Callable[..., Said], tmp_path: Path) -> 
 
 
 def test_a_line_break_in_the_records_folder(config: Callable[..., Any]) -> None:
-    composed = config()
+    """MLflow's store lies there, if no other one is named."""
+    composed = config("tracking=local")
     composed.runs = "/a/b\nc"
+    composed.tracking.uri = "sqlite:////elsewhere/mlflow.db"
+    configs.check(composed)
+    composed.tracking.uri = "sqlite:////a/b\nc/mlflow/mlflow.db"
     with pytest.raises(Refused, match=r"runs=/a/b\\x0ac: .* another name"):
         configs.check(composed)
 

@@ -278,7 +278,7 @@ def _refuse_strange_bytes(config: DictConfig) -> None:
     """Refuse paths that a record's config, or the address of MLflow's store, can't hold."""
     found = [f"{name}={harmless(text)}: these bytes are no UTF-8, as a config and MLflow need"
              for name, text in _texts(without_environment(config)) if SURROGATE.search(text)]  # fmt: skip
-    if not found and not OmegaConf.is_missing(config, "runs") and CONTROL.search(config.runs):
+    if not found and CONTROL.search(str(config.tracking.get("uri") or "")):
         found = [f"runs={harmless(config.runs)}: MLflow's store can't lie in a folder whose name has a line break or the like"]
     if found:
         raise Refused("\n".join(f"{line}. Give the file or folder another name." for line in found))
