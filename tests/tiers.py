@@ -27,6 +27,9 @@ BUSY = 2.0
 IMPORT = 3.0
 pace = 1.0
 
+# A copy of the template has few tests, and its user writes them as long as he likes.
+IN_A_COPY = not (Path(__file__).resolve().parent / "end_to_end").is_dir()
+
 # What makes a test one of another tier.
 OTHER_TIERS = ("integration", "slow", "image", "emulation")
 
@@ -41,7 +44,7 @@ def tier_of(item: pytest.Item) -> str:
 
 def limit_of(item: pytest.Item) -> float | None:
     """The seconds of work that a test may be; None if it may take as long as it likes."""
-    if tier_of(item) != "default":
+    if tier_of(item) != "default" or IN_A_COPY:
         return None
     processes = any(item.get_closest_marker(name) for name in ("processes", "fresh"))
     busy = os.getloadavg()[0] > 0.9 * (os.cpu_count() or 1)
