@@ -310,7 +310,7 @@ def test_the_code_of_a_commit_that_was_only_fetched_runs_by_name_alone(project: 
         assert f"The recorded commit {commit} is on no branch of yours" in done.err
         assert "--trust-commit" in done.err
         done = fresh.seedbed("replay", str(foreign), "--checkout", "--trust-commit", "--json")
-        assert done.status == 0, done.err
+        assert done.status == 0, done.out
         assert (done.json["replay"], done.json["agrees"], done.json["commit"]) == (True, True, commit)
 
 

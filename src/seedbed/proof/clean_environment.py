@@ -26,11 +26,11 @@ HANDED_ON = {
     "the image": (*provenance.IMAGE_VARIABLES, process.IMAGE_SETS, "SEEDBED_STARTED_BY"),
 }  # fmt: skip
 
-# Variables that are the replay's own in a clean process, whatever they are outside.
-OWN = frozenset({"HOME", "TMPDIR", "USER"})
-
 # Caches of data sets that were downloaded before, by variable, with where they lie in the home directory.
 CACHES = {"KERAS_HOME": ".keras", "SCIKIT_LEARN_DATA": "scikit_learn_data"}
+
+# Variables that are the replay's own in a clean process, whatever they are outside.
+OWN = frozenset({"HOME", "TMPDIR", "USER", "PYTHONUSERBASE", *CACHES})
 
 
 def environment(folder: Path, backend: str, named: Iterable[str] = ()) -> dict[str, str]:
