@@ -115,7 +115,7 @@ def _trained(record: Record, job: retrain.Job, options: Options, plain: Mapping[
     place = job.place
 
     def compared(found: Record) -> Comparison:
-        inputs = promise.compared(record.inputs, found.inputs)
+        inputs = promise.compared(*(_inputs(one, job.foreign) for one in (record, found)))
         parts = [promise.of_level(record.level), inputs, here.facts(record, plain, place)]
         if found.status == FINISHED:
             recorded, read = (_read(one, job.foreign) for one in (record, found))
@@ -135,6 +135,14 @@ def _trained(record: Record, job: retrain.Job, options: Options, plain: Mapping[
         return Replay(record, after.rows, after.reasons, True, error=error, commit=place.commit, seconds=seconds)
     digests = list(promise.digests(record.all_digests(), found.all_digests()))
     return Replay(record, after.rows, after.reasons, True, digests, commit=place.commit, seconds=seconds)
+
+
+def _inputs(record: Record, foreign: bool) -> dict[str, Any]:
+    """The inputs of a run, but for variables that a clean process has of its own."""
+    environment = dict(record.inputs["environment"])
+    read = {name: value for name, value in (environment.pop("read", None) or {}).items()
+            if not foreign or name not in clean_environment.OWN}  # fmt: skip
+    return {**record.inputs, "environment": {**environment, **({"read": read} if read else {})}}
 
 
 def _read(record: Record, foreign: bool) -> dict[str, Any]:
