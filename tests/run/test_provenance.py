@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,13 @@ def test_variables_that_decide_bits_are_in_the_environment_and_others_are_not(mo
     assert "SECRET_TOKEN" not in variables
 
 
-@pytest.mark.integration
 def test_test_tools_are_no_part_of_the_environment() -> None:
     packages = provenance.packages("tensorflow")
     assert packages["keras"]
     assert packages["numpy"]
     assert "pytest" not in packages
     assert not {"jax", "torch"} & set(packages)
-    assert "jax" in provenance.packages("jax")
+    assert ("jax" in provenance.packages("jax")) == (find_spec("jax") is not None)  # the default tier does without it
 
 
 def test_code_follows_imports_wherever_they_stand(plugin: Callable[..., Path]) -> None:
