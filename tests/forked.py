@@ -82,7 +82,7 @@ def main() -> None:
         if child == 0:
             os.close(own)
             _be_the_command(order)
-        status = _waited_for(child, order["timeout"])
+        status = waited_for(child, order["timeout"])
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         os.write(own, (json.dumps([status, used.ru_utime + used.ru_stime - before]) + "\n").encode())
 
@@ -119,7 +119,7 @@ def _be_the_command(order: Mapping[str, Any]) -> None:
         os._exit(status)
 
 
-def _waited_for(child: int, timeout: float) -> int | None:
+def waited_for(child: int, timeout: float) -> int | None:
     """The exit status of a child, as `subprocess` has it; None if it took longer, and was killed with all that it started."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:

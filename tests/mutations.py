@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import conftest
+import forked
 import pytest
 import worktree
 from faults import FAULTS, Fault
@@ -175,7 +176,7 @@ def tried(name: str, tests: Sequence[str]) -> Outcome:
     child = os.fork()
     if child == 0:
         in_child(tests, result, output)
-    status = waited_for(child)
+    status = ended(child)
     failed = json.loads(result.read_text()) if status in (PASSED, FAILED) else []
     return Outcome(name, status, failed, time.monotonic() - begun, output.read_text(errors="replace"))
 
@@ -213,20 +214,12 @@ def in_child(tests: Sequence[str], result: Path, output: Path) -> None:
         os._exit(status)
 
 
-def waited_for(child: int) -> int:
+def ended(child: int) -> int:
     """A child's exit status; NO_END if it took too long. What it has started is ended with it."""
-    end, status = time.monotonic() + TIMEOUT, NO_END
-    while time.monotonic() < end:
-        ended, told = os.waitpid(child, os.WNOHANG)
-        if ended:
-            status = os.waitstatus_to_exitcode(told)
-            break
-        time.sleep(0.02)
+    status = forked.waited_for(child, TIMEOUT)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
-    if status == NO_END:
-        os.waitpid(child, 0)
-    return status
+    return NO_END if status is None else status
 
 
 def last_words(output: str) -> str:

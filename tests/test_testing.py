@@ -492,7 +492,6 @@ def of_runs(config: list[str], folder: Path, phase: str) -> Finding:
 
 
 @pytest.mark.slow
-@pytest.mark.integration
 def test_state_of_ones_own_survives_a_stop_and_what_does_not_is_broken(
     tmp_path: Path, plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip

@@ -203,7 +203,7 @@ def sync(argv: list[str]) -> int:
     from seedbed import notes, tracking
     from seedbed.run import config as configs
     from seedbed.run import record as records
-    from seedbed.run.plain_text import harmless
+    from seedbed.run.plain_text import listed
 
     uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
     if options.follow:
@@ -238,8 +238,7 @@ def sync(argv: list[str]) -> int:
     for why in unreadable.values():
         printed.say(f"seedbed sync: {why}")
     for key, names in surplus.items():
-        shown = ", ".join(map(harmless, names[:5])) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
-        printed.say(f"seedbed sync: {key[:12]}: not sent, because the record does not list them: {shown}.")
+        printed.say(f"seedbed sync: {key[:12]}: not sent, because the record does not list them: {listed(names)}.")
     for place in dict.fromkeys(place for places in strange.values() for place in places):
         keys = [key[:12] for key, places in strange.items() if place in places]
         which = f"{' '.join(keys[:3])}{' …' if len(keys) > 3 else ''}"

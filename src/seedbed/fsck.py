@@ -17,13 +17,12 @@ from rich.table import Table
 
 from seedbed import Refused, command_line, composing, notes, printed
 from seedbed.run import claims, integrity, json_text, plain_files, record, record_schema, reuse
-from seedbed.run.plain_text import harmless
+from seedbed.run.plain_text import listed
 from seedbed.run.record import FAILED, FINISHED, Record
 
 WHOLE, UNFINISHED, FAILED_RUN, OLDER = "whole", "unfinished", "failed", "older format"
 DAMAGED, HALF_MADE = "damaged", "half made"
 BAD = (DAMAGED, HALF_MADE)
-MOST_NAMED = 5  # files that a line lists
 
 HELP = "Every file of the records is hashed and compared with what was written when the run finished."
 STATUS = (
@@ -142,10 +141,6 @@ def examined(folder: Path, words: Sequence[str] = ()) -> State:
     return state
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(harmless, names[:MOST_NAMED])) + (f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else "")
-
-
 def _trained_again(folder: Path, words: Sequence[str]) -> list[str]:
     """The command that trains a damaged record again, from its config.yaml; it puts what is damaged aside."""
     from seedbed.proof import untrusted
@@ -204,7 +199,7 @@ def _show(states: Sequence[State], removed: Sequence[Path], aside: Sequence[str]
         printed.table(grid, width=None if os.isatty(1) else 1000)
     bad = [state for state in states if state.state in BAD]
     rows: list[tuple[str, Any]] = [("records", f"{len(states)} under {runs}, {len(bad)} damaged")]
-    rows += [("surplus", f"{state.key[:12]}: {_some(state.surplus)}: not of the record, never sent") for state in states if state.surplus]
+    rows += [("surplus", f"{state.key[:12]}: {listed(state.surplus)}: not of the record, never sent") for state in states if state.surplus]
     rows += [("removed", str(path)) for path in removed]
     rows += [("put aside", path) for path in aside]
     rows += [("next", f"{state.key[:12]}: {'   or: '.join(state.next)}") for state in bad]

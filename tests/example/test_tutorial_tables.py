@@ -66,7 +66,6 @@ def repeated(table: str, seedbed: Callable[..., Any]) -> tuple[Any, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.integration
 def test_the_theano_table_in_a_fresh_process(seedbed: Callable[..., Any], tmp_path: Path) -> None:
     said, errors = repeated("theano_2017", seedbed)
     np.testing.assert_allclose(errors, tables.published()["theano"], rtol=1e-5, atol=1e-9)

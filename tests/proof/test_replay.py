@@ -423,7 +423,6 @@ def test_the_seeds_that_were_drawn_then_are_used_again(record: Record, capsys: A
 
 
 @pytest.mark.slow
-@pytest.mark.integration
 def test_a_portable_record_of_another_machine_is_comparable_and_said_to_be(project: Project, tmp_path: Path) -> None:
     """Its key holds no CPU; at `strict` the same record from another CPU is no replay (`test_another_environment_is_named`)."""
     found = project.train("determinism=portable", "training.epochs=2", f"runs='{tmp_path / 'theirs'}'")

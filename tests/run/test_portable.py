@@ -128,7 +128,6 @@ print(hashlib.sha256(tf.nn.conv2d(x, w, 1, "SAME").numpy().tobytes()).hexdigest(
 
 
 @pytest.mark.slow
-@pytest.mark.integration
 def test_onednn_cuts_its_sums_by_the_sizes_of_caches_unless_it_knows_none() -> None:
     """As below: CPUs with L2 caches of 2 MiB, of 128 KiB a core, of 128 with the sizes fixed, and this one with the sizes fixed."""
     env = {**conftest.OUTSIDE, "TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -153,7 +152,6 @@ for sizes in ((32768, 262144, 2097152), (49152, 2097152, 33554432), (32768, 2621
 
 
 @pytest.mark.slow
-@pytest.mark.integration
 @pytest.mark.parametrize("onednn", ["0", "1"])
 def test_eigen_cuts_its_sums_by_the_sizes_of_caches_that_it_is_told(onednn: str) -> None:
     """The day on which this fails, TensorFlow has another product, and the setting may not be needed."""
@@ -248,7 +246,6 @@ except Refused as error:
 
 
 @pytest.mark.slow
-@pytest.mark.integration
 @pytest.mark.parametrize("when", ["early", "not at all"])
 def test_a_pipeline_that_is_still_rewritten_is_refused(when: str, config: Any) -> None:
     """TensorFlow hands the optimizer's switch on to pipelines when it starts, and not later (2.21)."""

@@ -29,7 +29,7 @@ HANDED_ON = {
 # Caches of data sets that were downloaded before, by variable, with where they lie in the home directory.
 CACHES = {"KERAS_HOME": ".keras", "SCIKIT_LEARN_DATA": "scikit_learn_data"}
 
-# Variables that are the replay's own in a clean process, whatever they are outside.
+# Variables that the replay sets in a clean process; their values outside don't count.
 OWN = frozenset({"HOME", "TMPDIR", "USER", "PYTHONUSERBASE", *CACHES})
 
 

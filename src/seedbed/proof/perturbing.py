@@ -57,7 +57,7 @@ WHO_AND_WHERE = {
     **dict.fromkeys(("HOST", "HOSTNAME", "USER", "LOGNAME", "USERNAME", "MAIL", "EDITOR", "PAGER", "OLDPWD"), "elsewhere"),
     **dict.fromkeys(("COLUMNS", "LINES", "SHLVL"), "81"),
 }
-UNRELATED = "UNRELATED_VARIABLE"  # one that nobody knows
+UNRELATED = "UNRELATED_VARIABLE"  # one that no library reads
 
 # Numbers among the variables are changed, too, but for those by which interpreters, libraries and schedulers work.
 NUMBER = re.compile(r"\d{1,9}")

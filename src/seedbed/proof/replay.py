@@ -140,15 +140,18 @@ def _trained(record: Record, job: retrain.Job, options: Options, plain: Mapping[
 def _inputs(record: Record, foreign: bool) -> dict[str, Any]:
     """The inputs of a run, but for variables that a clean process has of its own."""
     environment = dict(record.inputs["environment"])
-    read = {name: value for name, value in (environment.pop("read", None) or {}).items()
-            if not foreign or name not in clean_environment.OWN}  # fmt: skip
+    read = _recorded(environment.pop("read", None), foreign)
     return {**record.inputs, "environment": {**environment, **({"read": read} if read else {})}}
 
 
 def _read(record: Record, foreign: bool) -> dict[str, Any]:
     """What a record lists of variables that its run has read, but for those that a clean process has of its own."""
+    return _recorded(record.content.get("read"), foreign)
+
+
+def _recorded(read: Mapping[str, Any] | None, foreign: bool) -> dict[str, Any]:
     left_out = clean_environment.OWN if foreign else frozenset()
-    return {name: value for name, value in (record.content.get("read") or {}).items() if name not in left_out}
+    return {name: value for name, value in (read or {}).items() if name not in left_out}
 
 
 def _joined(*parts: Comparison) -> Comparison:

@@ -79,7 +79,7 @@ def names(folder: Path) -> Iterator[str]:
 
 
 def surplus(folder: Path, content: Mapping[str, Any]) -> list[str]:
-    """Return what lies in a finished record's folder and is not in its table: nobody sends or hashes it.
+    """Return what lies in a finished record's folder and is not in its table: it is neither sent nor hashed.
 
     Args:
         folder: The record's.

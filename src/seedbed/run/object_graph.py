@@ -101,7 +101,7 @@ class Graph:
     def _content_of(self, node: Any, kind: str, place: str) -> Any:
         try:
             return CONTENTS[kind](self, node, place)
-        except Exception as error:  # whatever a type of somebody's does when it is read: OmegaConf's `???`, a property that raises
+        except Exception as error:  # reading may raise anything: OmegaConf's `???`, a property of the user's
             return Fixed(f"a {type(node).__name__}, whose state can't be seen", type(error).__name__, node)
 
     def _place(self, value: Any, place: str) -> str:

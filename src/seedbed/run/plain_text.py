@@ -7,6 +7,8 @@ bytes that are no UTF-8, marks that Markdown or HTML act on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 KEPT = frozenset("\n\t")  # in text of several lines
 
 # What Markdown, HTML or a table's row would act on.
@@ -24,6 +26,12 @@ def harmless(text: object, longest: int | None = 300) -> str:
     if not line.isprintable():
         line = "".join(letter if letter.isprintable() else _escaped(letter) for letter in line)
     return line if longest is None or len(line) <= longest else line[: longest - 1] + "…"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, harmless, and how many there are more."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(harmless, names[:most])) + more
 
 
 def harmless_lines(text: object) -> str:
