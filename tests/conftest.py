@@ -68,6 +68,14 @@ def strict_process() -> None:
     determinism.apply({**level, "environment": STRICT})
 
 
+@pytest.fixture(autouse=True)
+def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process knows its secrets for as long as it lives; what one test took for one is a plain word in the next."""
+    from seedbed.run import redaction
+
+    monkeypatch.setattr(redaction, "_known", {})
+
+
 # Words that may ask for another environment than that of `strict`, which a fork has as if a shell had set it.
 OTHER_ENVIRONMENT = ("backend", "determinism", "strategy")
 

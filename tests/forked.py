@@ -70,8 +70,9 @@ class Parent:
 
 def main() -> None:
     from seedbed import cli, follower, proofs, studies  # noqa: F401 (imported so that a child needn't)
-    from seedbed.run import determinism, fitting, training  # noqa: F401
+    from seedbed.run import determinism, fitting, provenance, training  # noqa: F401
 
+    provenance.code(())  # which package is whose, and the imports in each source: found once a process, the same in each child
     own = os.dup(1)  # what a child prints goes elsewhere
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 from conftest import OUTSIDE, ROOT
 
-from seedbed import command_line, printed, proofs, show
+from seedbed import cli, command_line, printed, proofs, show
 from seedbed.command_line import changed, command, in_project, runnable
 from seedbed.run import redaction
 
@@ -110,6 +112,44 @@ def test_texts_name_commands_that_run_here(project: Path, monkeypatch: pytest.Mo
     said = capsys.readouterr()
     assert f"{script} sync" in said.err
     assert f"{script} sync" in said.out
+
+
+# --- the commands in messages --------------------------------------------------------------------------------------------
+
+
+def in_messages() -> dict[str, str]:
+    """The commands that stand between backticks or after "Next:" in the texts of the sources, each with a place that says it."""
+    found = {}
+    for path in sorted((ROOT / "src" / "seedbed").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        told = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}  # a docstring is no message
+        for node in (node for node in nodes if id(node) not in told):
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "VALUE" for part in node.values)
+            else:
+                text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            for one in re.findall(r"(?:`|Next: )((?:seedbed|make) [a-z][a-z-]*+(?![\w={])[^`,;:()…]*)", text):
+                found.setdefault(one.strip(" ."), f"{path.name}:{node.lineno}")
+    return found
+
+
+def test_each_command_in_a_message_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its verb is there, and takes its flags. (What stands behind them comes from the run that prints it.)"""
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    of_hydra = {*command_line.TAKE_A_VALUE, "--help", "--multirun"}
+    found = in_messages()
+    assert {"seedbed sync", "seedbed fsck VALUE", "make emulation", "seedbed train --cfg job"} <= set(found)
+    for one, place in found.items():
+        program, verb, *words = one.split()
+        assert verb in (targets if program == "make" else cli.VERBS), f"{place}: {one}"
+        flags = {word for word in words if word.startswith("--") and word != "--"}
+        if flags and verb in cli.COMPOSE and verb != "audit":
+            assert flags <= of_hydra, f"{place}: {one}"
+        elif flags:
+            with suppress(SystemExit):
+                cli.main([verb, "--help"])
+            said = capsys.readouterr()
+            assert flags <= set(re.findall(r"--[a-z-]+", said.out + said.err)), f"{place}: {one}"
 
 
 # --- what the commands print, run as printed -----------------------------------------------------------------------------

@@ -97,6 +97,62 @@ def test_killed_twice_and_gone_on(job: str, tmp_path: Path, plugin: Callable[...
     assert not (record.parent / "checkpoints").exists()
 
 
+STATE = """
+import keras
+import numpy as np
+
+@keras.saving.register_keras_serializable("stateful")
+class Layer(keras.layers.Layer):
+    def __init__(self, **more):
+        super().__init__(**more)
+        self.mask, self.table = np.ones((4,), "float32"), {"rates": [1.0]}
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 4))
+        super().build(shape)
+    def call(self, x):
+        return keras.ops.matmul(x, self.kernel)
+
+def model(spec):
+    return keras.Sequential([keras.Input(spec.inputs), keras.layers.Flatten(), Layer(name="mine"), keras.layers.Dense(10, "softmax")])
+
+COUNT = 0
+
+class Keeps(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        if not hasattr(self.model, "averaged"):
+            self.model.averaged = [np.array(weight) for weight in self.model.get_weights()]
+    def on_epoch_end(self, epoch, logs=None):
+        global COUNT
+        COUNT += 1
+        for mean, weight in zip(self.model.averaged, self.model.get_weights()):
+            mean *= 0.5
+            mean += 0.5 * weight
+        layer = self.model.get_layer("mine")
+        layer.table["rates"].append(0.9 * layer.table["rates"][-1])
+        layer.mask[COUNT % 4] *= 0.5
+        layer.kernel.assign(keras.ops.convert_to_tensor(layer.kernel) * layer.mask * layer.table["rates"][-1])
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.model.averaged)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["backend=jax"], ["backend=torch", "determinism=strict"], ["strategy=mirrored", "strategy.replicas=2"]], ids=["jax", "torch", "mirrored"]
+)
+def test_state_in_python_objects_goes_on_elsewhere_too(words: list[str], tmp_path: Path, plugin: Callable[..., Path]) -> None:
+    """An average on the model, a mask and a list of a layer, a module's counter: on other backends, and with replicas."""
+    env = {"PYTHONPATH": str(plugin("stateful", STATE))}
+    words = ["data=digits", "~model", "+model={_target_: stateful.model}", "training.epochs=5", "checkpoint.every_epochs=1",
+             "+training.callbacks.keeps={_target_: stateful.Keeps}", *words]  # fmt: skip
+    straight = finish(start(words, tmp_path / "straight", env))
+    runs = tmp_path / "killed"
+    kill_after(start(words, runs, env), runs, 2, signal.SIGKILL)
+    ended = finish(start(words, runs, env))
+    assert ended["resumed_at"] >= 2
+    assert ended["digests"] == straight["digests"]
+    assert ended["metrics"] == straight["metrics"]
+
+
 @pytest.mark.slow
 def test_sigterm_stops_with_a_checkpoint_and_a_damaged_one_is_passed_over(tmp_path: Path) -> None:
     words = [*CNN[:3], "checkpoint.every_epochs=1", "training.epochs=6"]

@@ -71,7 +71,7 @@ pathlib.Path(sys.argv[1], f"at-{os.getpid()}").touch()
 while True:
     time.sleep(600)
 """
-import signal, sys, threading, time
+import shlex, signal, sys, threading, time
 from seedbed.run import children
 folder = sys.argv[1]
 def start(*how, **given):
@@ -87,7 +87,8 @@ def start(*how, **given):
         "kept = [start(signal.SIGTERM, 0.3)]",
         "kept = [start(0, 0.3)]",
         # below a program that knows nothing of this, which is in between or heads a pipeline
-        'kept = [start(), children.start(["sh", "-c", f"{sys.executable} -c \'{CHILD}\' {folder} & sleep 600 | cat"], foreign=True)]',
+        """line = [sys.executable, "-c", CHILD, folder]
+kept = [start(), children.start(["sh", "-c", f"{shlex.join(line)} & sleep 600 | cat"], foreign=True)]""",
         # started by a thread that ends at once; by the parent's pipe alone
         """kept = []
 thread = threading.Thread(target=lambda: kept.append(start()))

@@ -28,6 +28,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     monkeypatch.chdir(tmp_path)
     mask, language, errors = os.umask(0o022), locale.setlocale(locale.LC_ALL), np.geterr()
     path, build, variables = list(sys.path), keras.layers.Dense.build, dict(os.environ)
+    custom = dict(keras.saving.get_custom_objects())
     with warnings.catch_warnings():
         yield
     for name in set(os.environ) - set(variables):
@@ -35,6 +36,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     keras.layers.Dense.build, sys.path[:] = build, path
     keras.config.set_epsilon(1e-7)
     keras.saving.get_custom_objects().clear()
+    keras.saving.get_custom_objects().update(custom)
     np.seterr(**errors)
     locale.setlocale(locale.LC_ALL, language)
     os.umask(mask)
