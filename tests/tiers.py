@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -111,23 +113,31 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 class Session:
-    """Says the order's seed, and fails a session that leaves files in the working tree: those belong into a `tmp_path`."""
+    """Says the order's seed, and fails a session that leaves files in the working tree, or the environment changed."""
 
     def __init__(self, tree: Path) -> None:
-        self.tree, self.before = tree, _files_of(tree)
+        self.tree, self.before, self.environment = tree, _files_of(tree), _environment()
         self.left: list[str] = []
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Look once all tests have run."""
-        self.left = sorted(_files_of(self.tree) - self.before)
+        self.left = [f"Left in the working tree by a test: {name}" for name in sorted(_files_of(self.tree) - self.before)]
+        if _environment() != self.environment:
+            self.left.append(f"A test has changed {sys.prefix}, from which all others import: bin/seedbed, or where seedbed lies.")
         if self.left:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         """Say what repeats the order, and name the files."""
         terminalreporter.write_line(f"This order again: --randomly-seed={config.getoption('randomly_seed')}")
-        for name in self.left:
-            terminalreporter.write_line(f"Left in the working tree by a test: {name}", red=True)
+        for line in self.left:
+            terminalreporter.write_line(line, red=True)
+
+
+def _environment() -> dict[str, bytes]:
+    """What decides which seedbed is imported: the script, and the links of editable packages."""
+    files = (Path(sys.prefix) / "bin" / "seedbed", *Path(sysconfig.get_path("purelib")).glob("*.pth"))
+    return {path.name: path.read_bytes() for path in files if path.is_file()}
 
 
 def _files_of(tree: Path) -> set[str]:

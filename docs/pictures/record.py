@@ -66,11 +66,20 @@ SVG = """<svg class="{unique_id}" viewBox="0 0 {width} {height}" xmlns="http://w
 
 
 def scratch(folder: Path) -> Path:
-    """A copy of this project as it stands, without records; make in it finds nothing to set up."""
+    """A copy of this project as it stands, without records; make in it finds nothing to set up.
+
+    Its environment is made of links, with a script and marks of its own: a set-up there would write into this one.
+    """
     copy = worktree.copied(folder / "seedbed")
-    for path in (copy / "pyproject.toml", *(copy / "requirements").iterdir()):
-        os.utime(path, (0, 0))
-    (copy / ".venv").symlink_to(sys.prefix)
+    ours, its = Path(sys.prefix), copy / ".venv"
+    (its / "bin").mkdir(parents=True)
+    for path in (*ours.iterdir(), *(ours / "bin").iterdir()):
+        if path.name not in ("bin", "seedbed", ".place", ".package", ".seedbed", ".unfinished"):
+            (its / path.relative_to(ours)).symlink_to(path)
+    (its / "bin" / "seedbed").write_text(f'#!/bin/sh\nexec {shlex.quote(str(its / "bin" / "python"))} -m seedbed "$@"\n')
+    (its / "bin" / "seedbed").chmod(0o755)
+    (its / ".place").write_bytes(os.fsencode(its.resolve()))
+    (its / ".package").touch()  # done, with what isn't said
     return copy
 
 

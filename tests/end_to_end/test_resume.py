@@ -137,7 +137,9 @@ class Keeps(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(
-    "words", [["backend=jax"], ["backend=torch", "determinism=strict"], ["strategy=mirrored", "strategy.replicas=2"]], ids=["jax", "torch", "mirrored"]
+    "words",
+    [["backend=jax"], ["backend=torch", "determinism=strict"], ["strategy=mirrored", "strategy.replicas=2"]],
+    ids=["jax", "torch", "mirrored"],
 )
 def test_state_in_python_objects_goes_on_elsewhere_too(words: list[str], tmp_path: Path, plugin: Callable[..., Path]) -> None:
     """An average on the model, a mask and a list of a layer, a module's counter: on other backends, and with replicas."""
