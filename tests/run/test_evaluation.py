@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
-from seedbed.run import training
+from seedbed.run import digest, training
 from seedbed.run.recorder import NotFinite
 
 OWN = """
@@ -39,6 +40,15 @@ class Failing(Own):
 def model(spec, kind="Own"):
     return globals()[kind]()
 
+class Fails(keras.callbacks.Callback):
+    def __init__(self, hook, epoch=1):
+        setattr(self, hook, self.fail)
+        self.at = epoch
+
+    def fail(self, epoch=None, logs=None):
+        if epoch in (None, {}, self.at) or isinstance(epoch, dict):
+            raise KeyError("no such place")
+
 class Ruin(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         first = self.model.weights[0]
@@ -62,6 +72,28 @@ def test_what_cannot_be_evaluated_is_named_and_the_weights_are_kept(
     assert (found.path / "model.keras").exists() or (found.path / "weights.npz").exists()
     assert not found.damage(whole=True)
     assert training.run(config(*WORDS, *words)).reused
+
+
+@pytest.mark.parametrize(
+    ("hook", "engine", "epoch"), [("on_epoch_end", "loop", 1), ("on_train_end", "fit", 1), ("on_epoch_end", "fit", 0)], ids=str
+)
+def test_weights_are_kept_where_a_callback_fails_after_the_last_epoch(
+    hook: str, engine: str, epoch: int, config: Callable[..., Any], plugin: Callable[..., Path]
+) -> None:
+    plugin("own_step", OWN)
+    said: list[str] = []
+    words = ["model=mlp", "optimizer=sgd", "training.epochs=2", f"training.engine={engine}"]
+    fails = f"+training.callbacks.fails={{_target_: own_step.Fails, hook: {hook}, epoch: {epoch}}}"
+    with pytest.raises(KeyError, match="no such place"):
+        training.run(config(*words, fails), said=said.append)
+    (path,) = (file.parent for file in Path(config().runs).glob("*/record.json"))
+    if epoch == 0:
+        assert said == []
+        assert not (path / "model.keras").exists()
+        return
+    assert said == [f"The last epoch was over when the run failed: its weights are kept in {path}."]
+    whole = training.run(config(*words, f"runs={path.parent / 'whole'}"))
+    assert digest.arrays(keras.saving.load_model(path / "model.keras").get_weights()) == whole.digests["final_weights"]
 
 
 def test_weights_that_the_last_update_made_nan_are_a_failed_run(config: Callable[..., Any], plugin: Callable[..., Path]) -> None:

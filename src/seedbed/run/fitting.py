@@ -12,8 +12,8 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -139,7 +139,7 @@ def _train(
         first = state.epochs if state else 0
         epochs = range(first, first if state and state.stopped else config.training.epochs)
         begun = time.perf_counter()
-        with recorder.stopping(recording):
+        with recorder.stopping(recording), _weights_kept(model, recording, said):
             engine = _fit(shared, config, seeds, data, callbacks, watch.built(model, shared.engine), recording, epochs)
     except CannotRestore as error:  # model, callbacks and generators are spoilt: everything is made anew
         said(f"{error}: training starts from the beginning.")
@@ -151,11 +151,11 @@ def _train(
             return None
         with streams.global_generators(seeds["python"], seeds["numpy"]):
             return _train(found, config, seeds, reload(), reload, said, progress, session, watch)
-    found.update(engine=engine, not_shared=session.left() if session.many or session.apart else None, earlier_runs=session.runs)
     fitted = time.perf_counter()
     watch.fitted(model, found.history())
     _check_finite(model)
-    _save(model, found, said)  # first: whatever fails from here on loses no weights
+    _save(model, found, said)  # first: what fails from here on loses no weights
+    found.update(engine=engine, not_shared=session.left() if session.many or session.apart else None, earlier_runs=session.runs)
 
     digests = {
         "initial_weights": found.digests["initial_weights"],
@@ -214,7 +214,7 @@ def _fit(
         together = [Together(recording)]
     model.fit(
         collective.dealt(feed.x), epochs=epochs.stop, initial_epoch=epochs.start, steps_per_epoch=feed.steps, shuffle=False,
-        callbacks=[*callbacks, *watching, *resumed, *together, recording.past, recording],
+        callbacks=[recorder.LastEpoch(recording), *callbacks, *watching, *resumed, *together, recording.past, recording],
         class_weight=weights or None, verbose=0, validation_data=validation,
     )  # fmt: skip
     return "fit"
@@ -292,6 +292,20 @@ def _check_finite(model: Any) -> None:
                 f"The weights {name} are {what} after the last epoch: the run has failed. Try a smaller learning "
                 "rate (optimizer.learning_rate=…) or look at the data."
             )
+
+
+@contextmanager
+def _weights_kept(model: Any, recording: recorder.Recorder, said: Callable[[str], None]) -> Iterator[None]:
+    """Keep the weights where a callback fails once all epochs have been trained: the run has failed, and its work isn't lost."""
+    try:
+        yield
+    except (CannotRestore, recorder.Interrupted, recorder.NotFinite):
+        raise
+    except Exception:
+        if recording.trained or model.stop_training:
+            _save(model, recording.record, said)
+            said(f"The last epoch was over when the run failed: its weights are kept in {recording.record.path}.")
+        raise
 
 
 def _save(model: Any, found: Record, said: Callable[[str], None]) -> None:

@@ -22,7 +22,7 @@ from seedbed import Refused
 from seedbed.run import backend, determinism, inputs, looking
 from seedbed.run import data as data_sets
 from seedbed.run.data import DataSet, flat, mapped
-from seedbed.run.recorder import sees_batches
+from seedbed.run.recorder import LastEpoch, sees_batches
 
 # A model that overrides one of these has a way of its own to train.
 OWN_WAYS = ("fit", "evaluate", "predict", "make_train_function", "make_test_function", "make_predict_function")
@@ -96,7 +96,7 @@ class Engine:
         """
         model, examples = self.model, len(flat(data.train)[0])
         steps = math.ceil(examples / (batch_size or examples))
-        everybody = [*callbacks, recording.past, recording]
+        everybody = [LastEpoch(recording), *callbacks, recording.past, recording]
         called = keras.callbacks.CallbackList(everybody, model=model, epochs=epochs.stop, steps=steps, verbose=0, add_history=True)
         train, held = mapped(tf.constant, data.train), None if data.validation is None else mapped(tf.constant, data.validation)
         model.stop_training, model.train_function = False, None

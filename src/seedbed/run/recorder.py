@@ -57,6 +57,7 @@ class Recorder(keras.callbacks.Callback):
         self.before_first: Callable[[], None] | None = self._first  # to be called once, before the first step is traced
         self.same_steps: Callable[[], bool] = lambda: False
         self.stop_signal: int | None = None
+        self.trained = False  # whether the last epoch's steps are over
         self.agreed: bool | None = None  # with other workers: whether this epoch ends with a checkpoint
         self.last = 0  # of epochs that are trained in one call: the model is that of this one
         self.saved_at = time.monotonic()
@@ -147,6 +148,17 @@ class Recorder(keras.callbacks.Callback):
         self.record.flush()
         state.history = digest.history(self.record.history()[:epochs])
         checkpoint.write(self.record.path / "checkpoints", state, self.config.checkpoint.keep)
+
+
+class LastEpoch(keras.callbacks.Callback):
+    """Notes that the last epoch's steps are over. The first callback of the list: any other may fail at an epoch's end."""
+
+    def __init__(self, recording: Recorder) -> None:
+        super().__init__()
+        self.recording = recording
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.recording.trained = epoch + 1 == self.recording.config.training.epochs
 
 
 class Resumed(keras.callbacks.Callback):
