@@ -21,6 +21,10 @@ from seedbed.study.plan import Task
     ("import keras\nclass Mine(keras.layers.Layer):\n    pass\ndef model(spec):\n    return keras.Sequential()\n", "plain_or_not.py:2 has the class Mine"),
     ("import ctypes\ndef model(spec):\n    return None\n", "plain_or_not.py:1 imports ctypes"),
     ("def model(spec):\n    import helping\n    return None\n", "plain_or_not.py:2 imports helping"),
+    ("import re\ndef model(spec):\n    re.calls = getattr(re, 'calls', 0) + 1\n", "plain_or_not.py:3 changes re.calls"),
+    ("import numpy.linalg as la\ndef model(spec):\n    la.__dict__['n'] = 1\n", "plain_or_not.py:3 changes la.__dict__['n']"),
+    ("import keras\ndef model(spec):\n    setattr(keras.utils, 'n', 1)\n", "plain_or_not.py:3 uses setattr"),
+    ("import keras\ndef model(spec):\n    made = {}\n    made['units'] = 3\n    return keras.Sequential()\n", None),
 ])  # fmt: skip
 def test_code_that_is_more_than_plain_functions(
     config: Callable[..., Any], plugin: Callable[..., Path], source: str, why: str | None

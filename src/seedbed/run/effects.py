@@ -46,6 +46,7 @@ def _of_jax(model: Any, batch: Any, plain: Callable[[Any], Any]) -> str | None:
 def _of_torch(model: Any) -> str | None:
     kept = [*checkpoint.model_variables(model), *checkpoint.optimizer_variables(model)]
     known = {variable.value.data_ptr() for variable in [*kept, *model.metrics_variables]}
-    if outside := [name for name, tensor in model.state_dict().items() if hasattr(tensor, "data_ptr") and tensor.data_ptr() not in known]:
+    held = {**model.state_dict(), **dict(model.named_buffers())}  # the former leaves out buffers that are not persistent
+    if outside := [name for name, tensor in held.items() if hasattr(tensor, "data_ptr") and tensor.data_ptr() not in known]:
         return f"a parameter or buffer outside of Keras's ({outside[0]})"
     return None

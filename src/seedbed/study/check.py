@@ -31,6 +31,9 @@ PLAIN = frozenset({
     "re", "seedbed", "sklearn", "string", "tensorflow", "typing",
 })  # fmt: skip
 
+# By which a function may keep something where its source doesn't show it.
+OUT_OF_SIGHT = frozenset({"setattr", "delattr", "vars", "globals", "exec", "eval", "__import__"})
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -118,15 +121,32 @@ def _beyond(file: Path, model: bool) -> str | None:
     """What in a file is more than plain functions. model: whether it is of a model's, an optimizer's or a callback's code."""
     tree = ast.parse(file.read_bytes())
     own = {path.stem for path in file.parent.iterdir()} | {parent.name for parent in file.parents}
+    imported = {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             return f"{file.name}:{node.lineno} has the class {node.name}"
+        if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load) and _root(node) in imported:
+            return f"{file.name}:{node.lineno} changes {ast.unparse(node)}"
+        if isinstance(node, ast.Name) and node.id in OUT_OF_SIGHT:
+            return f"{file.name}:{node.lineno} uses {node.id}"
         if not model or not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)] * (not node.level)
         if strange := [name for name in names if name.partition(".")[0] not in PLAIN | own]:
             return f"{file.name}:{node.lineno} imports {strange[0]}"
     return None
+
+
+def _root(node: ast.expr) -> str | None:
+    """The name that an attribute, or an item, is one of in the end."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def candidates(tasks: Sequence[Task], count: int) -> list[Task]:
