@@ -607,7 +607,7 @@ def test_a_process_that_dies_or_hangs_is_the_broken_phase(
     tmp_path: Path, plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = "import os, signal, time\n\ndef model(spec):\n    {}\n"
-    for what, timeout, message in (("os.kill(os.getpid(), signal.SIGKILL)", 100, "SIGKILL"), ("time.sleep(60)", 6, "longer than 6 s")):
+    for what, timeout, message in (("os.kill(os.getpid(), signal.SIGKILL)", 100, "SIGKILL"), ("time.sleep(60)", 2, "longer than 2 s")):
         folder = plugin("dying", source.format(what))
         monkeypatch.setenv("PYTHONPATH", str(folder))
         config = ["data=digits", "~model", "+model={_target_: dying.model}"]

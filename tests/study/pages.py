@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
-from conftest import OUTSIDE
+from conftest import OUTSIDE, STRICT
 from filelock import FileLock
 
 from seedbed.run import integrity
@@ -22,7 +21,7 @@ WORDS = ("training.epochs=2", "study.n=3", "tracking=none")
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, forks: forked.Parent) -> Path:
     """A folder of records with a comparison, its two studies of three seeds each, and a split of the variance."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "studies of the page"
@@ -33,8 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ["compare", "optimizer.learning_rate=0.01", "optimizer.learning_rate=0.1", "--", *WORDS],
                 ["variance", "optimizer.learning_rate=0.1", "study.streams=[init,shuffle]", *WORDS],
             ):
-                command = [sys.executable, "-m", "seedbed", *words, f"runs='{fresh}'"]
-                subprocess.run(command, env=OUTSIDE, check=True, capture_output=True, timeout=300)
+                forks.run([*words, f"runs='{fresh}'"], OUTSIDE | STRICT, base, 300).check_returncode()
             fresh.rename(folder)
     return folder
 
