@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,3 +130,18 @@ def test_autolog_starts_no_second_run_and_the_training_goes_on(
     assert [run.info.run_id for run in runs] == [done.json["mlflow_run_id"]]
     assert not (tmp_path / "mlflow.db").exists()
     assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.mark.integration
+def test_workers_start_no_second_run_either(seedbed: Callable[..., Any], plugin: Callable[..., Path], tmp_path: Path) -> None:
+    """The user's callbacks run in processes of their own there, one for each replica."""
+    folder, theirs = plugin("mine", MINE), f"sqlite:///{tmp_path}/theirs.db"
+    assert runs_of(theirs) == []  # a store that is there: two workers would race to make it
+    words = data_config(folder, "mine.data")
+    done = seedbed("train", *words, "strategy=multi_worker", "training.epochs=1", "training.callbacks.mine={_target_: mine.Logs}",
+                   "tracking=local", "tracking.wait_seconds=240",
+                   env={"PYTHONPATH": str(folder), "MLFLOW_TRACKING_URI": theirs})  # fmt: skip
+    assert done.status == 2, done.err
+    assert re.search(r"starts a run of MLflow by itself \(.*mine\.py:\d+\)", done.err)
+    assert "Traceback" not in done.err
+    assert runs_of(theirs) == []

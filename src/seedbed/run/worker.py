@@ -23,7 +23,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
-from seedbed.run import collective, determinism, loopback, targets, team, training, variables
+from seedbed.run import collective, determinism, loopback, one_tracked_run, targets, team, training, variables
 from seedbed.run.record import FINISHED, Record, key_of
 from seedbed.run.redaction import redacted
 from seedbed.run.session import Session
@@ -60,7 +60,7 @@ def _train(job: team.Job, tell: Any) -> int:
         opening()
         collective.join(job.gpu)
 
-    with variables.watched({}):
+    with variables.watched({}), one_tracked_run.of_mlflow(bool(config.tracking.uri)):  # as `training.run` does in the other process
         return _trained(job, config, level, tell)
 
 
