@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tracking import made
 
 from seedbed import cli, tracking
 from seedbed.run.record import Record
+from seedbed.tracking import fetching
 
 CONFIG = """
 {name: made, seeds: {master: 1}, data: {name: made, source: {_target_: example.data.digits}}, training: {epochs: 3},
@@ -67,3 +69,38 @@ def test_a_copy_that_was_changed_there_is_not_brought(sent: Record, capsys: pyte
     assert said["put_aside"] == []
     assert sorted(sent.path.iterdir()) == before
     assert not list(runs.glob(".fetch-*"))
+
+
+def test_two_machines_that_sync_change_nothing_of_a_record_that_one_has_from_the_other(
+    tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The copy's record.json says that it was fetched; MLflow keeps its origin's, also where the copy's note is lost."""
+    first = records.made(tmp_path / "first", config=CONFIG)
+    tracking.push(first, uri, "mine")
+    study = tmp_path / "second" / "studies" / "one"
+    study.mkdir(parents=True)
+    (study / "study.json").write_text(json.dumps({"study": str(first.content.get("study")), "vary": "init"}))
+    assert fetching.fetch(study, [], uri, "mine") == [first.key]
+    copy = Record.read(tmp_path / "second" / first.key)
+    assert copy.content["fetched"]
+    whole = {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file() and path.name != "mlflow.db"}
+    for _ in range(2):
+        for record in (copy, first):
+            assert made.synced(uri, record.path.parent, capsys)[1]["sent"] == []
+    (copy.path / "tracking.json").unlink()
+    assert made.synced(uri, copy.path.parent, capsys)[1]["sent"] == [first.key]  # whatever is missing there: nothing
+    assert made.synced(uri, first.path.parent, capsys)[1]["sent"] == []
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert len(made.runs_of(uri, "mine")) == 1
+
+
+def test_a_copy_is_replaced_by_its_origin_s_where_it_was_first(tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """At another store than the one that it was fetched from, too, two machines come to rest."""
+    first = records.made(tmp_path / "first", config=CONFIG)
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    copy = Record.read(tmp_path / "second" / first.key)
+    copy.update(fetched={"from": "http://elsewhere.invalid", "run_id": "0" * 32})
+    sent = [made.synced(uri, record.path.parent, capsys, "--experiment", "mine")[1]["sent"] for record in (copy, first, copy, first, copy)]
+    assert sent == [[first.key], [first.key], [], [], []]
+    (there,) = (tmp_path / "store").rglob("record/record.json")
+    assert there.read_bytes() == (first.path / "record.json").read_bytes()

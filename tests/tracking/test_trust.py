@@ -9,12 +9,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-from tracking import hostile
+from tracking import hostile, made
 from tracking.made import client, runs_of, synced
 
 from seedbed import cli, notes, show, tracking
 from seedbed.run import integrity
 from seedbed.run.record import Record
+from seedbed.tracking import runs
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '"x"', "3", '{"x": []}', '{"URI": null}', '{"URI": {"record": 3}}', "{", "\\xff", '{"URI": {"record": "ID", '
@@ -115,3 +116,34 @@ def test_a_copy_that_was_changed_there_is_sent_again(
     copy.write_bytes(b"#" + whole[1:]) if how == "edited" else copy.unlink()
     assert synced(uri, record.path.parent, capsys)[1]["sent"] == [record.key]
     assert copy.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["model.keras", "weights.npz"])
+@pytest.mark.parametrize("how", ["edited", "missing"])
+def test_a_damaged_model_is_sent_again(name: str, how: str, record: Record, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for kept in ("model.keras", "weights.npz"):
+        (record.path / kept).write_bytes(kept.encode() * 9)
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == [record.key]
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == []
+    (copy,) = record.path.parents[1].glob(f"**/artifacts/**/{name}")
+    whole = copy.read_bytes()
+    copy.write_bytes(b"#" + whole[1:]) if how == "edited" else copy.unlink()
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == [record.key]
+    assert copy.read_bytes() == whole
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == []
+    experiment = client(uri).get_experiment_by_name("seedbed").experiment_id
+    assert [model.status for model in client(uri).search_logged_models([experiment])] == ["READY"]
+
+
+def test_a_model_that_was_deleted_in_mlflow_or_belongs_to_a_study_is_not_missing(
+    record: Record, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (record.path / "model.keras").write_bytes(b"a model")
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == [record.key]
+    run_id = notes.state(record, uri)["run_id"]
+    client(uri).delete_logged_model(client(uri).get_run(run_id).outputs.model_outputs[0].model_id)
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == []
+    other = made.record(record.path.parent / ("b" * 64))
+    (other.path / "model.keras").write_bytes(b"a model")
+    tracking.push(other, uri, "seedbed", nested=runs.Nested(run_id, model=False, name="seed 7"))
+    assert synced(uri, record.path.parent, capsys)[1]["sent"] == []

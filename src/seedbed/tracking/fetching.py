@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from seedbed.tracking.store import answering, check_artifacts, experiment_id_of,
 BRINGS = 600.0  # seconds for all that is asked about one record, or for the search of a study's; the files have their own limits
 LARGEST_STUDY = 20_000_000  # bytes of study.json
 PAGES = 1000  # of 500 runs; a server may say of every page that another follows
+MODEL = "model.keras"
+COMPARED = (*claims.FILES, "weights.npz")  # what MLflow has of a record, besides its model
 
 
 def fetch(folder: Path, masters: Iterable[int], uri: str, experiment: str) -> list[str]:
@@ -99,19 +101,66 @@ def _downloaded(client: Any, run: Any, folder: Path) -> Path:
     return fresh
 
 
-def differing(record: Any, uri: str, run_id: str) -> list[str]:
-    """The files of a finished record that `uri` has not, or has with other bytes: compared by hash, each of them downloaded.
+def differing(record: Any, uri: str, run_id: str, model: bool) -> list[str]:
+    """The files of a finished record that `uri` has not, or has with other bytes; a file of the right size is downloaded and hashed.
 
-    Raises whatever the server does; Refused for an answer that is none.
+    A copy that was fetched has a record.json of its own, which says so: that of its origin stays. model: whether its model must be
+    there; one that is there is compared in any case. Raises whatever the server does; Refused for an answer that is none.
     """
     settle()
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
+    run = client.get_run(run_id)
+    mine = {name: kept for name, kept in record.files().items() if (record.path / name).exists()}
+    if "fetched" in record.content:
+        del mine["record.json"]
+    found = _unlike(uri, str(run.info.artifact_uri), "record", {name: mine[name] for name in COMPARED if name in mine})
+    if MODEL in mine and (has_model(run) or model) and is_other_model(client, run, mine[MODEL]):
+        found.append(MODEL)
+    return found
+
+
+def has_model(run: Any) -> bool:
+    """Whether a model of this MLflow run was sent; it may have been deleted since."""
+    return run.outputs is not None and bool(run.outputs.model_outputs)
+
+
+def is_other_model(client: Any, run: Any, kept: tuple[str, int]) -> bool:
+    """Whether MLflow lacks the model of a run, or has it with other bytes than `kept` (sha256, size). Not: deleted in MLflow."""
+    from mlflow.exceptions import MlflowException
+
+    if not has_model(run):
+        return True
+    try:
+        logged = client.get_logged_model(run.outputs.model_outputs[0].model_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return bool(_unlike(client.tracking_uri, str(logged.artifact_location), "data", {MODEL: kept}))
+
+
+def _unlike(uri: str, location: str, at: str, wanted: Mapping[str, tuple[str, int]]) -> list[str]:
+    """Which of `wanted`, (sha256, size) by name, the folder `at` of the artifacts at `location` has not, or has with other bytes."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    check_artifacts(uri, location)
+    files = get_artifact_repository(location, tracking_uri=uri)
+    there = {item.path: item for item in files.list_artifacts(at)} if wanted else {}
+    found = []
     with scratch.folder("comparing") as folder:
-        there = _downloaded(client, client.get_run(run_id), Path(folder))
-        files = {name: kept for name, kept in record.files().items() if name in claims.FILES}
-        return [name for name, (sha256, _) in files.items() if _hash(there / name) != sha256]
+        for name, (sha256, size) in wanted.items():
+            item, path = there.get(f"{at}/{name}"), Path(folder) / name
+            if item is None or item.is_dir or item.file_size not in (None, size):
+                found.append(name)
+                continue
+            with limits.asking(uri, BRINGS + size / limits.SLOWEST, size):
+                files._download_file(item.path, str(path))
+            if _hash(path) != sha256:
+                found.append(name)
+            path.unlink(missing_ok=True)
+    return found
 
 
 def _hash(path: Path) -> str | None:

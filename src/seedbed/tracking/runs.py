@@ -121,9 +121,9 @@ def _is_damaged(record: Record, uri: str) -> bool:
     """Whether `uri` has a finished record's files with other bytes than they have here, or lacks any."""
     if record.status != FINISHED:
         return False
-    run_id = str(notes.state(record, uri)["run_id"])
+    sent = notes.state(record, uri)
     with store_lock(uri):
-        return bool(fetching.differing(record, uri, run_id))
+        return bool(fetching.differing(record, uri, str(sent["run_id"]), model=sent.get("parent") is None))
 
 
 def _check_files(record: Record) -> None:
@@ -256,7 +256,9 @@ def _log_end(client: Any, record: Record, run_id: str, nested: Nested | None) ->
         views.widen(client, experiment_id, views.columns(seeds, (metric.key for metric in metrics)))
     with scratch.folder("sending") as folder:
         surplus = record.surplus()
-        for name in (name for name in FILES if name not in surplus):
+        # that of a fetched copy says so: its origin would send its own again, and so on
+        kept = "fetched" in record.content and any(item.path == "record/record.json" for item in client.list_artifacts(run_id, "record"))
+        for name in (name for name in FILES if name not in surplus and not (kept and name == "record.json")):
             with suppress(FileNotFoundError):
                 plain_files.copy(record.path / name, Path(folder) / name)
         if nested is None:
