@@ -20,7 +20,7 @@ import pytest
 from seedbed import cli, notes, tracking
 from seedbed.run import targets, training
 from seedbed.run.record import FINISHED, RUNNING, Record
-from seedbed.tracking import views
+from seedbed.tracking import descriptions, views
 
 EPOCHS = 4
 
@@ -217,6 +217,17 @@ def test_names_and_errors_mean_nothing_to_markdown(record: Record, uri: str) -> 
     note = client(uri).get_run(tracking.push(record, uri, "seedbed")).data.tags["mlflow.note.content"]
     assert "&lt;lambda>&#124;x 0.5" in note
     assert "    ValueError: <script>" in note  # in a block of code
+
+
+def test_no_cell_of_a_run_s_table_means_anything_to_markdown(record: Record) -> None:
+    """A record from elsewhere may hold any text in any of them."""
+    evil = "x|y <b> [a](https://evil.invalid) `z`\n| more | rows |"
+    record.content.update(level=evil, key=evil, digests={"run": evil}, provenance={"git": {"commit": evil}}, seeds={"master": evil, evil: 1},
+                          metrics={evil: 0.5}, status="failed", error=None)  # fmt: skip
+    note = descriptions.of_run(record, "0" * 32)
+    table = [line for line in note.splitlines() if line.startswith("|")]
+    assert [line.count("|") for line in table] == [3] * 9
+    assert all(mark not in note for mark in ("<b>", "[a]", "`z`", "| more"))
 
 
 # --- once ---------------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def hydra(job: Callable[[Any], None], argv: list[str], several: str | None = Non
         if several is not None:  # the mode that a file asks for is known inside of Hydra alone (1.3), which then calls this
             stack.callback(setattr, Hydra, "multirun", Hydra.multirun)
             Hydra.multirun = refuse
+        stack.enter_context(_redacting_multirun())
         library.main(version_base="1.3", config_path=str(folder), config_name="train")(quietly)()
     if failed:
         raise failed[0]
@@ -81,6 +82,26 @@ def _redact_kept() -> None:
         text = file.read_text()
         if (clean := redaction.redacted(text)) != text:
             record.write_atomically(file, clean, durable=False)
+
+
+@contextmanager
+def _redacting_multirun() -> Iterator[None]:
+    """Have Hydra write a multirun's own file, multirun.yaml, without passwords: before the first job, and also where there is none."""
+    from omegaconf import OmegaConf
+
+    real = OmegaConf.save
+
+    def save(config: Any, f: Any, resolve: bool = False) -> None:
+        if isinstance(f, (str, Path)) and Path(f).name == "multirun.yaml":
+            record.write_atomically(Path(f), redaction.redacted(OmegaConf.to_yaml(config, resolve=resolve)), durable=False)
+        else:
+            real(config, f, resolve)
+
+    setattr(OmegaConf, "save", staticmethod(save))
+    try:
+        yield
+    finally:
+        setattr(OmegaConf, "save", staticmethod(real))
 
 
 def composed(argv: list[str], verb: str, runs: str = "trains one config") -> tuple[Any, Any] | None:

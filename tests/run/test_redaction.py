@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -11,8 +13,9 @@ from urllib.parse import quote, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from seedbed import Refused
+from seedbed import Refused, composing
 from seedbed.run import config as configs
 from seedbed.run import redaction
 
@@ -97,3 +100,21 @@ def test_a_password_that_a_config_file_holds_is_refused() -> None:
         configs.check(configs.composed("+data.source.url=https://me:hunter22@host/x"))
     assert "hunter22" not in str(refused.value)
     configs.check(configs.composed("+data.source.url=https://host/x", "tracking.uri=postgresql://me:pw@host/db"))
+
+
+@pytest.mark.parametrize("word", ["seeds.master=1,2", "seeds.none_such=1,2"], ids=["trained", "refused"])
+def test_a_multirun_keeps_no_password_of_a_config_file(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra writes the whole config into the sweep's folder, before it looks at the jobs, and each job's into its own."""
+    (tmp_path / "conf" / "tracking").mkdir(parents=True)
+    (tmp_path / "conf" / "tracking" / "mine.yaml").write_text("uri: postgresql://me:planted-six@127.0.0.1:1/runs\nexperiment: x\nwait_seconds: 0\n")
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    told: list[str] = []
+    words = ["--multirun", "--config-dir", str(tmp_path / "conf"), "tracking=mine", word, f"runs={tmp_path}/runs"]
+    with suppress(Exception) if "none_such" in word else nullcontext():
+        composing.hydra(lambda config: told.append(config.tracking.uri), words)
+    assert told == ([] if "none_such" in word else ["postgresql://me:planted-six@127.0.0.1:1/runs"] * 2)
+    written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert [path.name for path in written].count("multirun.yaml") == 1
+    assert not [path for path in written if b"planted-six" in path.read_bytes()]
+    assert OmegaConf.save.__module__ == "omegaconf.omegaconf"

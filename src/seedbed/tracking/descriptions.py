@@ -57,19 +57,19 @@ def of_run(record: Record, run_id: str) -> str:
     values = sorted((record.metrics or {}).items(), key=lambda metric: not metric[0].startswith("test_"))
     metrics = [(markdown(name), f"{value:.6g}") for name, value in values]
     result = f": {', '.join(f'{name} {value}' for name, value in metrics[:4])}" if metrics else ""
-    lines = [f"**{markdown(record.name)}, seed {record.seeds['master']}, {STATES[record.status]}{result}.**", ""]
+    lines = [f"**{markdown(record.name)}, seed {markdown(record.seeds['master'])}, {STATES[record.status]}{result}.**", ""]
     if error := str(record.content.get("error") or "").strip():
         lines += [f"    {harmless(error.splitlines()[-1], 500)}", ""]
     if record.level not in OF_BITS:
-        lines += [NO_REPLAY[record.level], ""]
+        lines += [NO_REPLAY.get(record.level, f"Level {markdown(record.level)}: this version has none of that name."), ""]
     elif record.status == FINISHED:
         lines += [f"{_code(in_project('replay', [run_id]))} trains it again and compares every bit.", ""]
         lines += [f"Without MLflow, where its record is on the disk: {_code(in_project('replay', [record.key[:12]]))}", ""]
     commit = (record.provenance["git"] or {}).get("commit")
     rows = [
-        *metrics, ("epochs", str(len(record.rows()))), ("level", record.level), ("key", f"`{record.key}`"),
-        ("digest", f"`{record.digests['run']}`" if "run" in (record.digests or {}) else ""), ("commit", _code(commit) if commit else ""),
-        ("seeds", ", ".join(f"{name} {seed}" for name, seed in record.seeds.items())),
+        *metrics, ("epochs", str(len(record.rows()))), ("level", markdown(record.level)), ("key", _cell(record.key)),
+        ("digest", _cell((record.digests or {}).get("run"))), ("commit", _cell(commit)),
+        ("seeds", markdown(", ".join(f"{name} {seed}" for name, seed in record.seeds.items()))),
     ]  # fmt: skip
     return "\n".join([*lines, *_table([("", ""), *(row for row in rows if row[1])])])
 
@@ -131,6 +131,11 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
         return []
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
+
+
+def _cell(text: object) -> str:
+    """A table's cell that is shown as code; "" for nothing. A record from elsewhere may hold any text."""
+    return f"`{markdown(text)}`" if text else ""
 
 
 def _code(text: str) -> str:
