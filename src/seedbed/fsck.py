@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 from rich.table import Table
 
 from seedbed import Refused, command_line, composing, notes, printed
-from seedbed.run import claims, integrity, json_text, plain_files, record, record_schema, reuse
+from seedbed.run import claims, integrity, json_text, plain_files, record, record_schema, reuse, scratch
 from seedbed.run.plain_text import listed
 from seedbed.run.record import FAILED, FINISHED, Record
 
@@ -64,8 +63,9 @@ def fsck(argv: list[str]) -> int:
     words = [] if runs == usual else [f"runs={composing.quoted(str(runs))}"]
     states = [examined(folder, words) for folder in wanted]
     if options.fetch:
-        states = [_fetched(state, runs, words) if state.state in BAD else state for state in states]
-    aside = sorted(str(path) for path in (runs / integrity.DAMAGED).glob("*"))
+        states = [_fetched(state, words) if state.state in BAD else state for state in states]
+    homes = {runs, *(home[0] for folder in wanted if (home := _home(folder)))}
+    aside = sorted(str(path) for place in homes for path in (place / integrity.DAMAGED).glob("*"))
     if options.json:
         found = {"records": [asdict(state) for state in states], "removed": [str(path) for path in removed], "put_aside": aside}
         print(json_text.dumps(found), flush=True)
@@ -157,29 +157,40 @@ def _trained_again(folder: Path, words: Sequence[str]) -> list[str]:
     return ["the command that trained it, again"]
 
 
+def _home(folder: Path) -> tuple[Path, str] | None:
+    """(folder of records, key) of the record in RUNS/KEY or RUNS/KEY/again; None for a folder of another name."""
+    of_key = folder.parent if folder.name == "again" else folder
+    return (of_key.parent, of_key.name) if claims.SHA256.fullmatch(of_key.name) else None
+
+
 def _of_mlflow(found: Record, folder: Path) -> list[str]:
-    return [f"seedbed fsck --fetch {shlex.quote(str(folder))}"] if _copies(found, folder.parent) else []
+    home = _home(folder)
+    return [f"seedbed fsck --fetch {shlex.quote(str(folder))}"] if home and _copies(found, home[0]) else []
 
 
 def _copies(found: Record, runs: Path) -> list[tuple[str, str]]:
-    """(address, run id) of MLflow's copies of a record, at the addresses that this machine uses itself."""
+    """(address, run id) of MLflow's copies of a record, at the addresses that this machine and this project use themselves."""
+    from seedbed.run import config as configs
+
     own = f"sqlite:///{runs.absolute()}/mlflow/mlflow.db"
-    places = [os.environ.get("SEEDBED_TRACKING_URI"), os.environ.get("MLFLOW_TRACKING_URI"), own]
-    told = [(uri, notes.state(found, uri)) for uri in places if uri]
+    places = [os.environ.get("SEEDBED_TRACKING_URI"), os.environ.get("MLFLOW_TRACKING_URI"), own, *configs.trackers(runs.absolute())]
+    told = [(uri, notes.state(found, uri)) for uri in dict.fromkeys(places) if uri]
     return [(uri, str(state["run_id"])) for uri, state in told if state.get("run_id") and state.get("status") == FINISHED]
 
 
-def _fetched(state: State, runs: Path, words: Sequence[str]) -> State:
+def _fetched(state: State, words: Sequence[str]) -> State:
     """Bring MLflow's copy of a damaged record in its place; the state as it is then."""
     folder = Path(state.record)
     try:
-        found = Record.read(folder)
-        for uri, run_id in _copies(found, folder.parent):
+        if (home := _home(folder)) is None:
+            raise Refused("it belongs into RUNS/KEY or RUNS/KEY/again, and this folder has another name. Move it there, then the same again")
+        (runs, key), found = home, Record.read(folder)
+        for uri, run_id in _copies(found, runs):
             from seedbed.tracking import fetching
 
-            with tempfile.TemporaryDirectory(dir=runs, prefix=".fetch-") as place, record.locked(runs, folder.name):
-                copy = Record.read(fetching.bring(run_id, uri, Path(place)))
-                if copy.key != folder.name:
+            with scratch.folder("fetch", runs) as place, record.locked(runs, key):
+                copy = Record.read(fetching.bring(run_id, uri, place))
+                if copy.key != key:
                     raise Refused(f"MLflow's copy is of another key ({copy.key}).")
                 copy.update(fetched={"from": notes.address(uri), "run_id": run_id})
                 integrity.put_aside(folder, runs)

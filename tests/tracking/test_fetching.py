@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run import records
 from tracking import made
 
 from seedbed import cli, tracking
+from seedbed.run import config as configs
 from seedbed.run.record import Record
 from seedbed.tracking import fetching
 
@@ -68,7 +70,54 @@ def test_a_copy_that_was_changed_there_is_not_brought(sent: Record, capsys: pyte
     assert any("MLflow's copy was not fetched" in why for why in state["why"])
     assert said["put_aside"] == []
     assert sorted(sent.path.iterdir()) == before
-    assert not list(runs.glob(".fetch-*"))
+    assert not list(runs.glob(".*fetch-*"))
+
+
+def damaged_and_fetched(path: Path, *words: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    (path / "history.jsonl").write_bytes((path / "history.jsonl").read_bytes().replace(b"0.5", b"0.7"))
+    capsys.readouterr()
+    cli.main(["fsck", *words, "--fetch", "--json"])
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_record_elsewhere_is_fetched_into_its_own_folder_of_records(sent: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "others").mkdir()
+    said = damaged_and_fetched(sent.path, str(sent.path), "--runs", str(tmp_path / "others"), capsys=capsys)
+    assert [state["state"] for state in said["records"]] == ["whole"]
+    assert said["put_aside"] == [str(sent.path.parent / "damaged" / sent.key)]
+    assert list((tmp_path / "others").iterdir()) == []
+
+
+def test_a_record_of_a_run_that_was_trained_again_is_fetched(sent: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records.made(tmp_path / "other", config=CONFIG).path.rename(sent.path / "again")
+    again = Record.read(sent.path / "again")
+    tracking.push(again, f"sqlite:///{sent.path.parent}/mlflow/mlflow.db", "mine")
+    said = damaged_and_fetched(again.path, "--runs", str(sent.path.parent), capsys=capsys)
+    assert [state["state"] for state in said["records"]] == ["whole", "whole"]
+    assert said["put_aside"] == [str(sent.path.parent / "damaged" / f"{sent.key}-again")]
+    assert Record.read(again.path).id == again.id != sent.id
+
+
+def test_a_folder_that_no_key_names_is_left_with_a_word_on_where_it_belongs(
+    sent: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = sent.path.rename(tmp_path / "kept")
+    (state,) = damaged_and_fetched(kept, str(kept), capsys=capsys)["records"]
+    assert (state["state"], [why for why in state["why"] if "RUNS/KEY/again" in why]) == ("damaged", state["why"][-1:])
+    assert kept.is_dir()
+
+
+def test_a_copy_is_fetched_from_a_server_that_the_project_names(
+    tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "SEEDBED_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    record = records.made(tmp_path / "runs", config=CONFIG)
+    tracking.push(record, uri, "mine")
+    monkeypatch.setattr(configs, "trackers", lambda runs: [uri])
+    (state,) = damaged_and_fetched(record.path, "--runs", str(record.path.parent), capsys=capsys)["records"]
+    assert state["state"] == "whole"
 
 
 def test_two_machines_that_sync_change_nothing_of_a_record_that_one_has_from_the_other(
