@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,6 +98,29 @@ def test_a_diff_holds_changes_and_new_code_and_leaves_the_users_index_alone(chec
     subprocess.run(["git", "-C", str(checkout), "stash", "-uq"], check=True)
     subprocess.run(["git", "-C", str(checkout), "apply"], input=text, text=True, check=True)
     assert (checkout / "src" / "new.py").read_text() == "y = 3\n"
+
+
+@pytest.mark.parametrize("place", ["plain", 'a:b "c" \\d'])
+def test_a_diff_writes_nothing_into_the_project(
+    place: str, checkout: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the contents of new files as git's objects; its own folder is gone afterwards."""
+    project = checkout / place
+    worktree.git(checkout, "init", "--quiet", place)
+    (project / "src").mkdir()
+    (project / "src" / "a.py").write_text("x = 1\n")
+    worktree.commit(project)
+    monkeypatch.setenv("SEEDBED_ROOT", str(project))
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    (project / "src" / "a.py").write_text("x = 2\n")
+    (project / "src" / "new.bin").write_bytes(bytes(range(256)))
+    before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
+    text = provenance.diff()
+    assert "+x = 2" in text
+    assert "GIT binary patch" in text
+    assert {path: path.stat().st_mtime_ns for path in project.rglob("*")} == before
+    assert list(temporary.iterdir()) == []
 
 
 def test_without_git_the_images_commit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

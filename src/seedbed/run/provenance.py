@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import project_root
-from seedbed.run import process
+from seedbed.run import process, scratch
 
 # Set by the image; labels of it hold the same.
 IMAGE_VARIABLES = ("SEEDBED_IMAGE", "SEEDBED_IMAGE_DIGEST", "SEEDBED_COMMIT", "SEEDBED_LOCK")
@@ -174,30 +174,40 @@ def git() -> dict[str, Any]:
 
 
 def diff() -> str:
-    """What the working tree has that the commit hasn't, new files included, as `git apply` takes it; "" if clean."""
-    index = _git("rev-parse", "--git-path", "index").strip()
+    """What the working tree has that the commit hasn't, new files included, as `git apply` takes it; "" if clean.
+
+    Nothing is written into the project: git has an index, and a place for objects, in a temporary folder.
+    """
+    index, objects = (_git("rev-parse", "--git-path", name).strip() for name in ("index", "objects"))
     if not index or not git()["dirty"]:  # an image has no checkout
         return ""
-    copy = project_root() / "runs" / f".index-{os.getpid()}"
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    try:  # an index of our own, so that the user's is left alone
+    with scratch.folder("index") as folder:
+        copy = folder / "index"
         source = project_root() / index  # an absolute path stays what it is
         if source.exists():
             shutil.copyfile(source, copy)
-        extra = {"GIT_INDEX_FILE": str(copy)}
+        (folder / "objects").mkdir()
+        known = [_quoted(str((project_root() / objects).absolute())), os.environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "")]
+        extra = {
+            "GIT_INDEX_FILE": str(copy),
+            "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.pathsep.join(filter(None, known)),
+        }
         for path in CODE:  # one by one: git adds nothing at all if one of them isn't there
             _git("add", "--all", "--", path, env=extra)
         text = _git("diff", "--cached", "--binary", "HEAD", "--", *CODE, env=extra)
-    finally:
-        copy.unlink(missing_ok=True)
     return text if len(text) <= LARGEST_DIFF else text[:LARGEST_DIFF] + "\n# cut: the diff is larger than this\n"
 
 
+def _quoted(path: str) -> str:
+    """A folder as git takes it in a list of them: a colon would end it (git, GIT_ALTERNATE_OBJECT_DIRECTORIES)."""
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def _git(*arguments: str, env: Mapping[str, str] | None = None) -> str:
+    mine = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", **(env or {})}  # `status` would write its index anew
     try:
-        done = subprocess.run(
-            ["git", "-C", str(project_root()), *arguments], capture_output=True, timeout=60, env={**os.environ, **(env or {})}
-        )
+        done = subprocess.run(["git", "-C", str(project_root()), *arguments], capture_output=True, timeout=60, env=mine)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
