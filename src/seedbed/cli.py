@@ -203,7 +203,7 @@ def sync(argv: list[str]) -> int:
     from seedbed import notes, tracking
     from seedbed.run import config as configs
     from seedbed.run import record as records
-    from seedbed.run.plain_text import listed
+    from seedbed.run.plain_text import harmless, listed
 
     uri = options.uri or os.environ.get("SEEDBED_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
     if options.follow:
@@ -226,7 +226,7 @@ def sync(argv: list[str]) -> int:
     sent, missed = tracking.send(found, runs, lambda one: [uri] if uri else notes.places(one, known)[0], options.experiment)
     failed |= missed
     strange = {} if uri else {one.key: notes.places(one, known)[1] for one in found}
-    surplus = {one.key: names for one in found if (names := one.surplus())}
+    surplus = {one.key: names for one in found if (names := one.surplus())} | ({} if options.key else tracking.surplus_of_studies(runs))
     if options.json:
         not_asked = {key: places for key, places in strange.items() if places}
         said = {"records": len(found), "sent": sent, "failed": failed, "damaged": unreadable, "not_asked": not_asked, "surplus": surplus}
@@ -237,8 +237,10 @@ def sync(argv: list[str]) -> int:
         printed.say(f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.")
     for why in unreadable.values():
         printed.say(f"seedbed sync: {why}")
+    keys = [one.key for one in found]
     for key, names in surplus.items():
-        printed.say(f"seedbed sync: {key[:12]}: not sent, because the record does not list them: {listed(names)}.")
+        what, why = (key[:12], "the record does not list them") if key in keys else (harmless(key), "no study writes them")
+        printed.say(f"seedbed sync: {what}: not sent, because {why}: {listed(names)}.")
     for place in dict.fromkeys(place for places in strange.values() for place in places):
         keys = [key[:12] for key, places in strange.items() if place in places]
         which = f"{' '.join(keys[:3])}{' …' if len(keys) > 3 else ''}"

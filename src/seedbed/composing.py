@@ -97,11 +97,11 @@ def _redacting_multirun() -> Iterator[None]:
         else:
             real(config, f, resolve)
 
-    setattr(OmegaConf, "save", staticmethod(save))
+    OmegaConf.save = staticmethod(save)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        setattr(OmegaConf, "save", staticmethod(real))
+        OmegaConf.save = staticmethod(real)  # type: ignore[method-assign]
 
 
 def composed(argv: list[str], verb: str, runs: str = "trains one config") -> tuple[Any, Any] | None:

@@ -183,7 +183,9 @@ def _fetched(state: State, words: Sequence[str]) -> State:
     folder = Path(state.record)
     try:
         if (home := _home(folder)) is None:
-            raise Refused("it belongs into RUNS/KEY or RUNS/KEY/again, and this folder has another name. Move it there, then the same again")
+            raise Refused(
+                "it belongs into RUNS/KEY or RUNS/KEY/again, and this folder has another name. Move it there, then the same again"
+            )
         (runs, key), found = home, Record.read(folder)
         for uri, run_id in _copies(found, runs):
             from seedbed.tracking import fetching

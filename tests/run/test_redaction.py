@@ -106,7 +106,9 @@ def test_a_password_that_a_config_file_holds_is_refused() -> None:
 def test_a_multirun_keeps_no_password_of_a_config_file(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra writes the whole config into the sweep's folder, before it looks at the jobs, and each job's into its own."""
     (tmp_path / "conf" / "tracking").mkdir(parents=True)
-    (tmp_path / "conf" / "tracking" / "mine.yaml").write_text("uri: postgresql://me:planted-six@127.0.0.1:1/runs\nexperiment: x\nwait_seconds: 0\n")
+    (tmp_path / "conf" / "tracking" / "mine.yaml").write_text(
+        "uri: postgresql://me:planted-six@127.0.0.1:1/runs\nexperiment: x\nwait_seconds: 0\n"
+    )
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     told: list[str] = []

@@ -81,7 +81,9 @@ def damaged_and_fetched(path: Path, *words: str, capsys: pytest.CaptureFixture[s
     return found
 
 
-def test_a_record_elsewhere_is_fetched_into_its_own_folder_of_records(sent: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_elsewhere_is_fetched_into_its_own_folder_of_records(
+    sent: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "others").mkdir()
     said = damaged_and_fetched(sent.path, str(sent.path), "--runs", str(tmp_path / "others"), capsys=capsys)
     assert [state["state"] for state in said["records"]] == ["whole"]

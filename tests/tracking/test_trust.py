@@ -15,7 +15,8 @@ from tracking.made import client, runs_of, synced
 from seedbed import cli, notes, show, tracking
 from seedbed.run import integrity
 from seedbed.run.record import Record
-from seedbed.tracking import runs
+from seedbed.study import report
+from seedbed.tracking import parents, runs
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '"x"', "3", '{"x": []}', '{"URI": null}', '{"URI": {"record": 3}}', "{", "\\xff", '{"URI": {"record": "ID", '
@@ -147,3 +148,49 @@ def test_a_model_that_was_deleted_in_mlflow_or_belongs_to_a_study_is_not_missing
     (other.path / "model.keras").write_bytes(b"a model")
     tracking.push(other, uri, "seedbed", nested=runs.Nested(run_id, model=False, name="seed 7"))
     assert synced(uri, record.path.parent, capsys)[1]["sent"] == []
+
+
+def study_with(runs: Path, *names: str) -> Path:
+    """A study's folder with a report, and with these files besides."""
+    folder = runs / "studies" / "digits-0123456789ab"
+    (folder / "seeds").mkdir(parents=True)
+    content = {"id": "5" * 64, "name": "digits", "vary": None, "level": "strict", "overrides": []}
+    report = {"sentence": "test_loss 0.5", "finished": 1, "asked": 1, "experiment": "seedbed", "metric": "test_loss", "better": "lower"}
+    (folder / "study.json").write_text(json.dumps(content))
+    (folder / "report.json").write_text(json.dumps(report))
+    (folder / "report.html").write_text("<p>the page</p>")
+    (folder / "summary.md").write_text("| metric | mean |\n|---|---|\n| test_loss | 0.5 |\n")
+    (folder / "summary.csv").write_text("metric,mean\ntest_loss,0.5\n")
+    for name in names:
+        (folder / name).write_text("a private note")
+    return folder
+
+
+def test_surplus_files_of_a_study_are_named_and_not_sent(tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runs_folder = tmp_path / "runs"
+    folder = study_with(runs_folder, "notes.md", "salaries.csv", "me.png")
+    status, said = synced(uri, runs_folder, capsys)
+    assert (status, said["failed"], said["surplus"]) == (0, {}, {folder.name: ["me.png", "notes.md", "salaries.csv"]})
+    (parent,) = runs_of(uri)
+    assert {item.path for item in client(uri).list_artifacts(parent.info.run_id)} == {
+        "description",
+        "report.html",
+        "summary.csv",
+        "summary.md",
+    }
+    assert cli.main(["sync", "--uri", uri, "--runs", str(runs_folder)]) == 0
+    assert "no study writes them: me.png, notes.md, salaries.csv" in capsys.readouterr().err
+
+
+def test_a_study_s_file_that_is_no_plain_file_is_not_sent(tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = study_with(tmp_path / "runs")
+    (tmp_path / "id_ed25519").write_text("a private key")
+    (folder / "runs.csv").symlink_to(tmp_path / "id_ed25519")
+    status, said = synced(uri, tmp_path / "runs", capsys)
+    assert (status, "runs.csv" in said["failed"][folder.name]) == (1, True)
+    assert not [file for file in (tmp_path / "store").rglob("*") if file.is_file() and b"a private key" in file.read_bytes()]
+
+
+def test_mlflow_gets_what_studies_write() -> None:
+    source = "".join(file.read_text() for file in Path(report.__file__).parent.glob("*.py"))
+    assert {*re.findall(r'/ "(\w+\.(?:md|csv|png))"', source)} == {*parents.REPORT}

@@ -9,5 +9,18 @@ from seedbed.tracking.following import follow
 from seedbed.tracking.runs import STATUS, Nested, push, send
 from seedbed.tracking.store import PATIENCE, pages, warm
 from seedbed.tracking.studies import follow_studies, send_studies
+from seedbed.tracking.studies import surplus as surplus_of_studies
 
-__all__ = ["PATIENCE", "STATUS", "Nested", "follow", "follow_studies", "pages", "push", "send", "send_studies", "warm"]
+__all__ = [
+    "PATIENCE",
+    "STATUS",
+    "Nested",
+    "follow",
+    "follow_studies",
+    "pages",
+    "push",
+    "send",
+    "send_studies",
+    "surplus_of_studies",
+    "warm",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import subprocess
 import time
 from collections.abc import Mapping
@@ -24,7 +25,10 @@ from seedbed.tracking.runs import LONGEST_PARAM, METRICS_A_BATCH, log_names
 from seedbed.tracking.store import check_artifacts, experiment_id_of, is_there, settle, store_lock
 
 NOT_TELLING = ("study.", "hydra", "checkpoint.", "-")  # words that don't tell one study of the same data from another
-REPORT = ("*.md", "*.csv", "*.png")
+REPORT = ("summary.md", "summary.csv", "runs.csv", "pairs.csv", *descriptions.PICTURES)  # what MLflow gets of a study's folder
+BESIDE = frozenset(
+    {"study.json", "report.json", "report.html", "tracking.json", "fetched.json", "check.json", "machine.json", "log.txt", "seeds"}
+)
 SMALL, WIDTH = "description", 680  # where pictures are that a description shows, and their width in pixels; MLflow shows each as it is
 PAGE_WITHIN = 300.0  # seconds
 LARGEST = 100_000_000  # bytes of a file of a study
@@ -47,7 +51,12 @@ class Folder:
         return whole.hexdigest()
 
     def report(self) -> list[Path]:
-        return sorted(path for kind in REPORT for path in self.path.glob(kind))
+        """The files that MLflow gets: those that a study writes, and no other that lies beside them."""
+        return sorted(self.path / name for name in REPORT if os.path.lexists(self.path / name))
+
+    def surplus(self) -> list[str]:
+        """What lies in the folder and is not of a study: it is not sent."""
+        return sorted(path.name for path in self.path.iterdir() if path.name not in BESIDE.union(REPORT) and not path.name.startswith("."))
 
     def words(self) -> list[str]:
         """What was asked for, without what may be a secret."""

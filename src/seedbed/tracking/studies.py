@@ -157,6 +157,16 @@ def send_studies(runs: Path, uri: str, experiment: str | None) -> dict[str, str]
     return failed
 
 
+def surplus(runs: Path) -> dict[str, list[str]]:
+    """What lies in the studies' folders and is not of a study, by the folder's name: it is not sent."""
+    found = {}
+    for file in sorted((runs / "studies").glob("*/report.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError, Refused):  # `send_studies` says so
+            if names := Folder(file.parent).surplus():
+                found[file.parent.name] = names
+    return found
+
+
 def _records(study: Folder, runs: Path) -> Iterable[tuple[dict[str, Any], Record]]:
     """The study's records that are among `runs`: a folder from elsewhere may name any other."""
     for noted in study.seeds():
