@@ -213,14 +213,17 @@ def test_a_server_that_never_answers_costs_no_more_than_wait_seconds(server_is: 
 
 @pytest.mark.slow
 def test_sync_sends_to_where_a_run_was_to_go(server: Server, seedbed: Any, tmp_path: Path) -> None:
-    """A server that was down, named on the command line of the run alone: nobody has to name it again."""
+    """A server that was down, named on the command line of the run alone: a record doesn't decide where things are sent."""
     server.kill()
     runs = tmp_path / "tracked"
     words = ["training.epochs=2", "tracking=server", f"tracking.uri={server.uri}", "tracking.experiment=mine"]
     record = Path(seedbed("train", *words, "--json", runs=runs).json["record"])
     until(lambda: not followers(runs, server.uri), 90)
     server.start()
-    done = seedbed("sync", "--runs", str(runs))
+    asked = seedbed("sync", "--runs", str(runs))
+    assert server.uri in asked.err
+    assert server.client().get_experiment_by_name("mine") is None
+    done = seedbed("sync", "--runs", str(runs), env={"MLFLOW_TRACKING_URI": server.uri})
     assert done.status == 0, done.err
     assert server.client().get_experiment_by_name("mine") is not None
     assert json.loads((record / "tracking.json").read_text())[server.uri]["status"] == "finished"
