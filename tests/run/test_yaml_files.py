@@ -23,6 +23,19 @@ WRONG = {
     "a day that isn't": ("a: 1\nb: !!timestamp 2026-13-45\n", 2),
     "a number that isn't": ("a: 1\n\nb: !!int twelve\n", 3),
     "a number of 5,000 digits": (f"a: 1\nb: {'9' * 5000}\n", 2),
+    "a number by sixties of a megabyte": (f"a: 1\nb: 1{':1' * 400_000}\n", 2),
+    "such a number with a fraction": (f"a: 1\nb: 1{':1' * 400_000}.5\n", 2),
+    "such a number by its tag": (f"a: 1\nb: !!int '1{':1' * 400_000}'\n", 2),
+    "a number of sixteens that can't be printed": (f"a: 1\nb: 0x{'f' * 5000}\n", 2),
+    "a number of eights that can't be printed": (f"a: 1\nb: 0{'7' * 5000}\n", 2),
+    "a number of twos that can't be printed": (f"a: 1\nb: -0b{'1' * 50_000}\n", 2),
+    "a key that is such a number": (f"a: 1\n0x{'f' * 5000}: 1\n", 2),
+    "a fraction without end": (f"a: 1\nb: 1.{'3' * 5000}\n", 2),
+    "a number of nothing": ("a: 1\nb: !!int ''\n", 2),
+    "a number of a sign": ("a: 1\nb: !!float '+'\n", 2),
+    "a truth value that isn't": ("a: 1\nb: !!bool maybe\n", 2),
+    "a time that isn't": ("a: 1\nb: !!timestamp soon\n", 2),
+    "a time before all times": ("a: 1\nb: !!timestamp 0000-01-01T00:00:00Z\n", 2),
     "an alias bomb": (BOMB, 5),
     "a list of itself": ("a: &a [*a]\n", 1),
     "an alias of nothing": ("a: *b\n", 1),
@@ -63,11 +76,14 @@ def test_bytes_that_are_no_text_a_fifo_a_folder_and_what_is_too_large(tmp_path: 
 
 def test_what_people_write_is_read(tmp_path: Path) -> None:
     path = tmp_path / "conf.yaml"
-    path.write_text("day: 2026-11-30\nfloat: 1.5e-3\nbase: &base {a: 1}\nmore: {<<: *base, b: [x, null, true]}\n")
+    numbers = f"hash: '{'1' * 64}'\nname: {'a1' * 50}\nhalf: 1:30\n"
+    path.write_text(f"day: 2026-11-30\n{numbers}float: 1.5e-3\nbase: &base {{a: 1}}\nmore: {{<<: *base, b: [x, null, true]}}\n")
     found = yaml_files.load(path)
     assert found["day"] == "2026-11-30"  # text, as for OmegaConf
+    assert (found["hash"], found["name"]) == ("1" * 64, "a1" * 50)
+    assert found["half"] == 90  # as for OmegaConf: what conf/ says is compared with what a record says
     assert found["more"] == {"a": 1, "b": ["x", None, True]}
-    with pytest.raises(Refused, match=r"line 4: \*base is an alias"):
+    with pytest.raises(Refused, match=r"line 7: \*base is an alias"):
         yaml_files.load(path, of_record=True)
 
 

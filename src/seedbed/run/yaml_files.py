@@ -16,6 +16,11 @@ from seedbed.run.plain_text import harmless
 LARGEST = 1_000_000  # bytes
 DEEPEST = 40  # levels
 MOST = 50_000  # values
+LONGEST_NUMBER = 40  # characters: `1:1:1:…` of a megabyte takes a minute, and 5,000 digits of `0xf…` can't be printed
+
+# What PyYAML's constructors raise for a value that is not what its tag (`!!int`) says, or too large.
+NOT_OF_ITS_KIND = (LookupError, AttributeError, TypeError)
+UNREADABLE = (ValueError, OverflowError, RecursionError, *NOT_OF_ITS_KIND)
 
 # libyaml's, where there is one: PyYAML's own takes a tenth of a second for each config.
 SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -29,6 +34,10 @@ Loader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:timestamp"]
     for letter, known in SAFE.yaml_implicit_resolvers.items()
 }
+
+# What the values of these kinds look like where no tag says what they are.
+NUMBERS = {tag: [pattern for known in SAFE.yaml_implicit_resolvers.values() for one, pattern in known if one == tag]
+           for tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")}  # fmt: skip
 
 
 def load(path: Path, of_record: bool = False) -> Any:
@@ -83,6 +92,9 @@ def _check(text: str, path: Path, aliases: bool) -> None:
             total += 1
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
+            if len(event.value) > LONGEST_NUMBER and _is_number(event):
+                raise Refused(f"{_shown(path)}, line {line}: a number of {len(event.value):,} characters; {LONGEST_NUMBER} at most. "
+                              "If it is text: in quotes.")  # fmt: skip
             if event.anchor:
                 sizes[event.anchor] = 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -94,6 +106,13 @@ def _check(text: str, path: Path, aliases: bool) -> None:
             raise Refused(f"{_shown(path)}, line {line}: more than {limit}, aliases counted with what they stand for.")
 
 
+def _is_number(event: Any) -> bool:
+    """Whether a scalar would be made a number of."""
+    if event.tag is not None or not event.implicit[0]:
+        return event.tag in NUMBERS
+    return any(pattern.match(event.value) for patterns in NUMBERS.values() for pattern in patterns)
+
+
 def explained(parse: Callable[[], Any], text: str, path: Path) -> Any:
     """Call `parse`, which reads `text` from `path`; what YAML has against it becomes a Refused with file and line."""
     try:
@@ -103,13 +122,20 @@ def explained(parse: Callable[[], Any], text: str, path: Path) -> Any:
         line = mark.line + 1 if mark else 1
         said = ": ".join(part for part in (error.context, error.problem) if part)
         raise Refused(f"{_shown(path)}, line {line}: this is not YAML that a config may hold: {harmless(said)}.") from None
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+    except (yaml.YAMLError, *UNREADABLE) as error:
+        if isinstance(error, NOT_OF_ITS_KIND) and type(error).__module__ != "builtins":
+            raise  # OmegaConf's own, of a file that is YAML
         if isinstance(error, yaml.reader.ReaderError):
             line = text.encode()[: error.position].count(b"\n") + 1
             said = f"the character #x{error.character:04x} may not stand in it"
         else:
-            line, said = _line_of_bad_value(text), " ".join(str(error).split())
+            line, said = _line_of_bad_value(text), _said(error)
         raise Refused(f"{_shown(path)}, line {line}: this can't be read: {harmless(said)}.") from None
+
+
+def _said(error: Exception) -> str:
+    """What Python has against a value. `!!int ""` and `!!bool maybe` end in errors of PyYAML's own code, which say nothing."""
+    return "it is not of the kind that its tag says" if isinstance(error, NOT_OF_ITS_KIND) else " ".join(str(error).split())
 
 
 def _line_of_bad_value(text: str) -> int:
@@ -129,7 +155,7 @@ def _line_of_bad_value(text: str) -> int:
             else:
                 try:
                     loader.construct_object(node)
-                except (ValueError, OverflowError):
+                except UNREADABLE:
                     return int(node.start_mark.line) + 1
     except yaml.YAMLError:
         pass
