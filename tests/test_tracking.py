@@ -288,7 +288,7 @@ def test_a_crash_right_after_the_run_was_made_loses_no_params(record: Record, ur
     """The server died between `create_run` and the rest: the run is found by its tag, and gets what it lacks."""
     mlflow = client(uri)
     experiment_id = mlflow.create_experiment("seedbed", artifact_location=(tmp_path / "artifacts").as_uri())
-    made = mlflow.create_run(experiment_id, tags={"seedbed.record": record.id})
+    made = mlflow.create_run(experiment_id, tags={"seedbed.record": record.id, "seedbed.key": record.key})
     assert tracking.push(record, uri, "seedbed") == made.info.run_id
     run = mlflow.get_run(made.info.run_id)
     assert run.data.params["seeds.init"] == str(record.seeds["init"])

@@ -15,13 +15,14 @@ from typing import Any
 from rich.table import Table
 
 from seedbed import Refused, command_line, composing, notes, printed
-from seedbed.run import claims, integrity, json_text, plain_files, record, record_schema, reuse, scratch
+from seedbed.run import claims, integrity, json_text, origin, plain_files, record, record_schema, reuse, scratch
 from seedbed.run.plain_text import listed
 from seedbed.run.record import FAILED, FINISHED, Record
 
 WHOLE, UNFINISHED, FAILED_RUN, OLDER = "whole", "unfinished", "failed", "older format"
 DAMAGED, HALF_MADE = "damaged", "half made"
 BAD = (DAMAGED, HALF_MADE)
+BY_ITS_COMMAND = "the command that trained it, again"
 
 HELP = "Every file of the records is hashed and compared with what was written when the run finished."
 STATUS = (
@@ -61,7 +62,7 @@ def fsck(argv: list[str]) -> int:
     wanted = [folder for name in options.run for folder in named(name, runs)] if options.run else everything(runs)
     removed = [] if options.run else leftovers(runs)
     words = [] if runs == usual else [f"runs={composing.quoted(str(runs))}"]
-    states = [examined(folder, words) for folder in wanted]
+    states = [examined(folder, words, runs) for folder in wanted]
     if options.fetch:
         states = [_fetched(state, words) if state.state in BAD else state for state in states]
     homes = {runs, *(home[0] for folder in wanted if (home := _home(folder)))}
@@ -77,7 +78,7 @@ def fsck(argv: list[str]) -> int:
 def everything(runs: Path) -> list[Path]:
     """Return the folders that are records, or were to become some."""
     found = [path for path in sorted(runs.glob("[0-9a-f]*")) if re.fullmatch("[0-9a-f]{64}", path.name)]
-    found += [folder for folder in record.folders(runs) if folder not in found and folder.name != "again"]
+    found += [folder for folder in record.folders(runs) if folder not in found and folder.name != record.AGAIN]
     return [*found, *(path / "again" for path in found if os.path.lexists(path / "again"))]
 
 
@@ -107,12 +108,13 @@ def leftovers(runs: Path) -> list[Path]:
     return removed
 
 
-def examined(folder: Path, words: Sequence[str] = ()) -> State:
+def examined(folder: Path, words: Sequence[str] = (), runs: Path | None = None) -> State:
     """Return how the record in `folder` stands, with every file hashed.
 
     Args:
         folder: The record's.
         words: What a command needs besides to find the same folder of records (`runs=…`).
+        runs: The folder of records; each one in it has the name of its key.
     """
     state = State(str(folder), folder.name if folder.name != "again" else f"{folder.parent.name}/again", "", WHOLE)
     if not folder.is_dir() or not os.path.lexists(folder / "record.json"):
@@ -121,16 +123,16 @@ def examined(folder: Path, words: Sequence[str] = ()) -> State:
         state.next = ["the command that trains this key replaces it"]
         return state
     try:
-        found = Record.read(folder)
+        found = Record.kept(folder) if runs is not None and folder.is_relative_to(runs) else Record.read(folder)
     except Refused as error:
         state.state, state.why = DAMAGED, [str(error)]
         aside = folder.parent / f"{folder.name}.damaged"
-        state.next = [f"mv {shlex.quote(str(folder))} {shlex.quote(str(aside))}", *_trained_again(folder, words)]
+        state.next = [f"mv {shlex.quote(str(folder))} {shlex.quote(str(aside))}", BY_ITS_COMMAND]
         return state
     state.name, state.surplus = str(found.name or ""), found.surplus()
     if wrong := reuse.damage(found, whole=True):
         state.state, state.why = DAMAGED, [wrong] if found.content["format"] == 1 else [str(one) for one in found.damage(True)] or [wrong]
-        state.next = [*_trained_again(folder, words), *_of_mlflow(found, folder)]
+        state.next = [*_trained_again(found, folder, words), *_of_mlflow(found, folder)]
     elif found.status != FINISHED:
         state.state = FAILED_RUN if found.status == FAILED else UNFINISHED
     elif found.content["format"] != record_schema.FORMAT:
@@ -141,8 +143,13 @@ def examined(folder: Path, words: Sequence[str] = ()) -> State:
     return state
 
 
-def _trained_again(folder: Path, words: Sequence[str]) -> list[str]:
-    """The command that trains a damaged record again, from its config.yaml; it puts what is damaged aside."""
+def _trained_again(found: Record, folder: Path, words: Sequence[str]) -> list[str]:
+    """The command that trains a damaged record again, from its config.yaml; it puts what is damaged aside.
+
+    Of a record from elsewhere no such command is made: its config may name any code, and `replay` judges it.
+    """
+    if origin.doubt(found.content, folder) is not None:
+        return [BY_ITS_COMMAND, command_line.command("replay", [str(folder)])]
     from seedbed.proof import untrusted
     from seedbed.proof.overrides import overrides
     from seedbed.proof.side import Side
@@ -154,12 +161,12 @@ def _trained_again(folder: Path, words: Sequence[str]) -> list[str]:
         told = overrides(Side(folder, {"inputs": {"seeds": seeds}}, config, [], b"", None))
         if told is not None:
             return [command_line.command("train", [*told, *words])]
-    return ["the command that trained it, again"]
+    return [BY_ITS_COMMAND]
 
 
 def _home(folder: Path) -> tuple[Path, str] | None:
     """(folder of records, key) of the record in RUNS/KEY or RUNS/KEY/again; None for a folder of another name."""
-    of_key = folder.parent if folder.name == "again" else folder
+    of_key = folder.parent if folder.name == record.AGAIN else folder
     return (of_key.parent, of_key.name) if claims.SHA256.fullmatch(of_key.name) else None
 
 
@@ -197,7 +204,7 @@ def _fetched(state: State, words: Sequence[str]) -> State:
                 copy.update(fetched={"from": notes.address(uri), "run_id": run_id})
                 integrity.put_aside(folder, runs)
                 copy.path.rename(folder)
-            return examined(folder, words)
+            return examined(folder, words, runs)
     except (Refused, OSError) as error:
         state.why.append(f"MLflow's copy was not fetched: {error}")
     return state

@@ -33,9 +33,9 @@ def run(record: Record, uri: str | None, sent: dict[str, Any], words: Sequence[s
     if record.metrics:
         rows.append(("metrics", "  ".join(f"{name} {value:.6g}" for name, value in record.metrics.items())))
     if record.timing:
-        seconds = record.timing.get("fit_seconds", record.timing.get("seconds", 0))
+        seconds = record.timing.get("fit_seconds") or record.timing.get("seconds") or 0.0
         rows.append(("epochs", f"{epochs} in {seconds:.1f} s ({record.content.get('engine', '-')})"))
-    if record.digests and "run" in record.digests:
+    if record.digests and {"run", "final_weights"} <= set(record.digests):
         rows.append(("digest", f"{record.digests['run'][:16]}  (weights {record.digests['final_weights'][:16]})"))
     if record.agrees is not None:
         words = (

@@ -728,9 +728,9 @@ def test_values_of_a_record_cannot_write_to_the_terminal(make: Maker, capsys: py
     evil = "[bold]x[/bold]\x1b[31m\x07\r\n\u202e[link=file:///etc]y"
     a = make("a")
     b = make("b", {"config.model.hidden": evil, "code": {evil: "1" * 64}, "environment.packages": {evil: evil}, "environment.python": evil},
-             history=[{evil: 0.5}], metrics={evil: 1.0}, digests={evil: evil})  # fmt: skip
+             history=[{evil: 0.5}], metrics={evil: 1.0}, digests={evil: "2" * 64})  # fmt: skip
     content = json.loads((b / "record.json").read_text())
-    (b / "record.json").write_text(json.dumps({**content, "name": evil, "level": evil, "error": evil}))
+    (b / "record.json").write_text(json.dumps({**content, "name": evil, "error": evil}))
     assert proofs.diff([str(a), str(b), "--runs", str(a.parent)]) == 1
     shown = capsys.readouterr().out
     assert "[bold]x[/bold]" in shown

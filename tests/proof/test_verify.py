@@ -113,7 +113,7 @@ def record(tmp_path: Path) -> Record:
         "determinism": {},
     }
     content = {
-        "key": "k" * 64,
+        "key": "1" * 64,
         "name": "n",
         "level": "strict",
         "seeds": {"master": 1},
@@ -124,7 +124,7 @@ def record(tmp_path: Path) -> Record:
     }
     found = Record.create(tmp_path / "record", content, "{}", "")
     found.finish(
-        {"loss": 1.0}, dict.fromkeys(("initial_weights", "history", "final_weights", "generators", "optimizer", "predictions"), "1")
+        {"loss": 1.0}, dict.fromkeys(("initial_weights", "history", "final_weights", "generators", "optimizer", "predictions"), "1" * 64)
     )
     return found
 

@@ -159,7 +159,7 @@ def test_a_new_record_can_be_seen_only_when_it_is_whole(tmp_path: Path, monkeypa
     def full(self: record.Record, folder: Path) -> None:
         raise OSError(errno.ENOSPC, "no space is left")
 
-    content = {"key": "k", "provenance": {"git": {}}}
+    content = {"key": "1" * 64, "provenance": {"git": {}}}
     old = record.Record.create(tmp_path / "k", content, "name: old\n", "")
     with monkeypatch.context() as patch:
         patch.setattr(record.Record, "_write", full)

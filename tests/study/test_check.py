@@ -15,6 +15,8 @@ from seedbed.study import check
 from seedbed.study.check import Verdict
 from seedbed.study.plan import Task
 
+A, B = "a" * 64, "b" * 64  # digests
+
 
 @pytest.mark.parametrize(("source", "why"), [
     ("import keras\ndef model(spec):\n    return keras.Sequential()\n", None),
@@ -55,7 +57,7 @@ def tasks(tmp_path: Path) -> list[Task]:
     """Four seeds of a study, all finished: the third is the first of its process."""
     found = []
     for master in (1, 2, 3, 4):
-        _record(tmp_path / f"{master:064x}", "a", earlier_runs=master - 1 if master != 3 else 0)
+        _record(tmp_path / f"{master:064x}", A, earlier_runs=master - 1 if master != 3 else 0)
         task = Task(tmp_path / "study", master)
         task.file.parent.mkdir(parents=True, exist_ok=True)
         task.note(status="finished", record=str(tmp_path / f"{master:064x}"))
@@ -67,7 +69,7 @@ def _record(folder: Path, digest: str, status: str = "finished", **more: Any) ->
     folder.mkdir(parents=True)
     content = {
         "format": 1,
-        "id": "i",
+        "id": "1" * 32,
         "timing": {"started": 1.0},
         "key": folder.name,
         "status": status,
@@ -87,8 +89,8 @@ def test_which_seeds_are_trained_twice(tasks: list[Task]) -> None:
 
 
 @pytest.mark.parametrize(("digest", "status", "code", "agrees", "differing"), [
-    ("a", "finished", 0, True, []), ("b", "finished", 0, False, ["history"]), ("a", "failed", 1, False, ["status"]),
-    ("a", "running", 1, None, []), ("a", "finished", -9, None, []),
+    (A, "finished", 0, True, []), (B, "finished", 0, False, ["history"]), (A, "failed", 1, False, ["status"]),
+    (A, "running", 1, None, []), (A, "finished", -9, None, []),
 ])  # fmt: skip
 def test_what_is_made_of_the_two(
     tasks: list[Task], tmp_path: Path, digest: str, status: str, code: int, agrees: bool | None, differing: list[str]
@@ -106,14 +108,14 @@ def test_only_runs_that_came_after_others_are_forgotten(tasks: list[Task], tmp_p
     assert check.forget(tasks) == 2
     assert [task.master for task in tasks if task.noted()] == [1, 3]
     assert sorted(int(folder.name, 16) for folder in tmp_path.glob("0*")) == [1, 3]
-    verdict = Verdict(False, 3, alone={"history": "a", "run": "a"})
+    verdict = Verdict(False, 3, alone={"history": A, "run": A})
     assert check.confirmed(verdict, tasks).repeats is True
-    assert check.confirmed(Verdict(False, 3, alone={"history": "b"}), tasks).repeats is False
-    assert "other bits there each time" in check.confirmed(Verdict(False, 3, alone={"history": "b"}), tasks).said
+    assert check.confirmed(Verdict(False, 3, alone={"history": B}), tasks).repeats is False
+    assert "other bits there each time" in check.confirmed(Verdict(False, 3, alone={"history": B}), tasks).said
 
 
 def test_an_output_that_one_of_the_two_lacks_differs(tasks: list[Task], tmp_path: Path) -> None:
-    _record(tmp_path / "scratch" / ("4" * 64), "a", digests={"history": "a", "predictions": "p", "run": "a"})
+    _record(tmp_path / "scratch" / ("4" * 64), A, digests={"history": A, "predictions": B, "run": A})
     verdict = check.judged(tasks[3], tmp_path / "scratch", 0, tasks, "call")
     assert verdict is not None
     assert (verdict.agrees, list(verdict.differing)) == (False, ["predictions"])

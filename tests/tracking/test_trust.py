@@ -12,7 +12,7 @@ import pytest
 from tracking import hostile, made
 from tracking.made import client, runs_of, synced
 
-from seedbed import cli, notes, show, tracking
+from seedbed import Refused, cli, notes, show, tracking
 from seedbed.run import integrity
 from seedbed.run.record import Record
 from seedbed.study import report
@@ -51,6 +51,26 @@ def test_a_note_about_another_record_s_run_is_not_believed(record: Record, uri: 
     notes.note(record, uri, run_id=other.info.run_id, epochs=0, status=None)
     assert tracking.push(record, uri, "seedbed") != other.info.run_id
     assert not mlflow.get_run(other.info.run_id).data.metrics
+
+
+def test_a_record_with_the_id_of_another_one_gets_a_run_of_its_own(record: Record, uri: str, tmp_path: Path) -> None:
+    """Its epochs and its end would be written into the other's run, by the id or by a note that came with it."""
+    first = tracking.push(record, uri, "seedbed")
+    forged = made.record(tmp_path / "runs" / ("b" * 64))
+    forged.update(id=record.id)
+    (forged.path / "tracking.json").write_bytes((record.path / "tracking.json").read_bytes())
+    assert tracking.push(forged, uri, "seedbed") != first
+    assert len(runs_of(uri)) == 2
+
+
+def test_a_record_of_another_folder_s_key_is_not_sent(record: Record, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    other = record.path.with_name("b" * 64)
+    record.path.rename(other)
+    status, said = synced(uri, other.parent, capsys)
+    assert (status, said["sent"], list(said["damaged"])) == (2, [], [other.name])
+    with pytest.raises(Refused, match="of another key"):
+        tracking.push(Record.read(other), uri, "seedbed")
+    assert runs_of(uri) == []
 
 
 def test_an_address_that_only_a_record_names_is_not_asked(

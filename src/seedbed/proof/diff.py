@@ -19,6 +19,7 @@ from seedbed.proof.outputs import Outputs
 from seedbed.proof.rows import Data
 from seedbed.proof.side import Side
 from seedbed.proof.trees import Code
+from seedbed.run import origin
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,12 @@ def diff(a: Path, b: Path) -> Difference:
 
 
 def _next(one: Side) -> str:
+    """The command that finds where the runs part. Of a record from elsewhere none is made that holds its config, which may name
+    any code: `replay` judges that first."""
     from seedbed.proof.overrides import overrides
 
+    if origin.doubt(one.content, one.path) is not None:
+        return command("replay", [str(one.path)])
     words = overrides(one)
     return "verify, with the words that trained them" if words is None else command("diagnose", words)
 

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 from seedbed import Refused
-from seedbed.run.record import Record, all_records
+from seedbed.run.record import AGAIN, Record, all_records
 
-AGAIN = "again"  # the folder inside a record that force=true trains in
 MOST_NAMED = 6  # records that a message lists
 
 

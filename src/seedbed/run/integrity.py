@@ -154,9 +154,9 @@ def damage(folder: Path, content: Mapping[str, Any], whole: bool = False, only: 
 
 def _how(folder: Path, path: Path, kept: Mapping[str, Any], whole: bool) -> str | None:
     """How a file differs from what the table says of it; None if it doesn't, as far as that was looked at."""
-    if any(parent.is_symlink() for parent in list(path.parents)[: len(path.relative_to(folder).parts) - 1]):
-        return "a folder that it lies in is a link"
     try:
+        if any(parent.is_symlink() for parent in list(path.parents)[: len(path.relative_to(folder).parts) - 1]):
+            return "a folder that it lies in is a link"
         there = path.lstat()
         if not stat.S_ISREG(there.st_mode):
             return "it is no plain file"
@@ -166,7 +166,7 @@ def _how(folder: Path, path: Path, kept: Mapping[str, Any], whole: bool) -> str 
             return "its content is another than the one that was written"
     except (FileNotFoundError, NotADirectoryError):
         return "it is missing"
-    except (OSError, Refused) as error:
+    except (OSError, ValueError, Refused) as error:  # ValueError: a name that no file can have
         return f"it can't be read ({getattr(error, 'strerror', None) or error})"
     return None
 

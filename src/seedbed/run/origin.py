@@ -79,11 +79,12 @@ def hindrance() -> str | None:
 
 
 def _mark(key: bytes, content: Mapping[str, Any], folder: Path) -> str:
-    git = (content.get("provenance") or {}).get("git") or {}
+    found = content.get("provenance")
+    git = found.get("git") if isinstance(found, Mapping) else None
     covered = {
         "key": content.get("key"),
         "id": content.get("id"),
-        "commit": git.get("commit"),
+        "commit": git.get("commit") if isinstance(git, Mapping) else None,
         "files": {name: _hash(folder / name) for name in COVERED},
     }
     return hmac.new(key, json.dumps(covered, sort_keys=True).encode(), hashlib.sha256).hexdigest()

@@ -40,6 +40,7 @@ FORMAT = record_schema.FORMAT
 FINISHED, FAILED = record_schema.FINISHED, record_schema.FAILED
 INTERRUPTED, RUNNING = record_schema.INTERRUPTED, record_schema.RUNNING
 
+AGAIN = "again"  # the folder inside a record that force=true trains in
 LARGEST_HISTORY = 200_000_000  # bytes
 
 # What the system says where nothing can be written any more. It is nobody's mistake, and over when there is room again.
@@ -87,6 +88,21 @@ class Record:
         if not os.path.lexists(path / "record.json"):
             raise Refused(f"{path} holds no record (no record.json). Records are the folders under runs/.")
         record.content = record_schema.read(path / "record.json")
+        return record
+
+    @classmethod
+    def kept(cls, path: Path) -> Record:
+        """The record in `path`, a folder under the folder of records (KEY or KEY/again), which has the name of its key.
+
+        One that says another key would have that key's lock and its run in MLflow. Raises Refused, as `read` does.
+        """
+        record, folder = cls.read(path), path.absolute()
+        name = folder.parent.name if folder.name == AGAIN else folder.name
+        if record.key != name:
+            raise Refused(
+                f"{path} holds the record of another key ({record.key[:12] or 'none'}) than the one that the folder is named after: "
+                f"it was copied or moved. {record_schema.NEXT.format(path=path)}"
+            )
         return record
 
     @classmethod
@@ -271,7 +287,7 @@ def all_records(runs: Path, unreadable: dict[str, str] | None = None) -> list[Re
     records = []
     for folder in folders(runs):
         try:
-            record = Record.read(folder)
+            record = Record.kept(folder)
             if unreadable is not None and (wrong := record.damage()):
                 raise Refused(f"The record {folder} is damaged: {integrity.listed(wrong)}. Next: seedbed fsck {folder}")
             records.append(record)

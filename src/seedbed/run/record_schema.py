@@ -7,10 +7,11 @@ another kind, too large or nested too deep is refused with its name.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, StringConstraints, ValidationError
 
 from seedbed import Refused
 from seedbed.run import json_text, plain_files
@@ -19,6 +20,8 @@ FORMAT = 2  # 1: no hashes of files, no digest of the metrics
 READABLE = (1, 2)
 LARGEST = 20_000_000  # bytes of record.json
 MOST_NAMED = 5  # fields that a message names
+LONGEST_NAME = 255  # bytes of each part of a file's name: more than that no file system has
+LAST = 250_000_000_000  # seconds since 1970: a day of the year 9892, which Python and MLflow still take
 
 FINISHED, FAILED, INTERRUPTED, RUNNING = "finished", "failed", "interrupted", "running"
 
@@ -27,7 +30,18 @@ def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in name:
         raise ValueError("a name that leads out of the record's folder")
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts) or _is_no_text(name):
+        raise ValueError("a name that no file has")
     return name
+
+
+def _is_no_text(name: str) -> bool:
+    """Whether it has half of a character (a lone surrogate), other than those that stand for bytes that are no UTF-8."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _float(value: int | float) -> int | float:
@@ -39,6 +53,11 @@ def _float(value: int | float) -> int | float:
 
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+Key = Annotated[str, StringConstraints(pattern="^([0-9a-f]{64})?$")]  # "": it has not come so far
+Id = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
+Level = Literal["", "off", "seeded", "strict", "portable"]
+Time = Annotated[FiniteFloat, Field(ge=0, le=LAST)]
+Seconds = Annotated[FiniteFloat, Field(ge=-LAST, le=LAST)]  # clocks are set back
 Name = Annotated[str, AfterValidator(_inside)]
 Number = Annotated[int | float, AfterValidator(_float)]
 
@@ -66,26 +85,28 @@ class Inputs(_Part):
 
 
 class Timing(_Part):
-    started: FiniteFloat
-    ended: FiniteFloat | None = None
-    seconds: FiniteFloat | None = None
+    started: Time
+    ended: Time | None = None
+    seconds: Seconds | None = None
+    fit_seconds: Seconds | None = None
+    after_fit_seconds: Seconds | None = None
 
 
 class Content(_Part):
     """record.json. Fields that have a default are missing in records that have not come so far, or are of an older version."""
 
     format: int
-    id: str
+    id: Id
     status: Literal["finished", "failed", "interrupted", "running"]
     timing: Timing
-    key: str = ""
+    key: Key = ""
     name: str = ""
-    level: str = ""
+    level: Level = ""
     seeds: dict[str, int] = {}
     inputs: Inputs = Inputs()
     provenance: dict[str, Any] = {}
     metrics: dict[str, Number] = {}
-    digests: dict[str, str] = {}
+    digests: dict[str, Sha256] = {}
     error: str | None = None
     evaluation: str | None = None
     resumed: list[int] = []

@@ -25,7 +25,7 @@ def standing(path: Path, runs: Path, said: Callable[[str], None]) -> Record | No
         said: Gets a line for people where something was put aside.
 
     Raises:
-        Refused: record.json is not what seedbed writes, or `path` is no folder.
+        Refused: record.json is not what seedbed writes, or of another key; or `path` is no folder.
     """
     integrity.remove_leftovers(path)
     if not os.path.lexists(path):
@@ -38,7 +38,7 @@ def standing(path: Path, runs: Path, said: Callable[[str], None]) -> Record | No
         else:
             path.rmdir()
         return None
-    found = Record.read(path)
+    found = Record.kept(path)
     if why := damage(found):
         _put_aside(path, runs, f"is damaged ({why})", said)
         return None
@@ -83,7 +83,7 @@ def where(path: Path, runs: Path, force: bool, said: Callable[[str], None]) -> t
     found = standing(path, runs, said)
     if not force or found is None or found.status != FINISHED:
         return path, found, None
-    again = path / "again"
+    again = path / record.AGAIN
     old = standing(again, runs, said)
     if old is not None and old.status == FINISHED:
         shutil.rmtree(again)

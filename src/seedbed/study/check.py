@@ -203,7 +203,7 @@ def forget(tasks: Iterable[Task]) -> int:
     for task in tasks:
         noted = task.noted()
         with suppress(Refused, KeyError):
-            found = Record.read(Path(noted["record"]))
+            found = Record.kept(Path(noted["record"]))
             if found.status == FINISHED and not shared(found):
                 continue
             with record.locked(found.path.parent, found.key):

@@ -106,7 +106,7 @@ def _push(study: Folder, uri: str, experiment: str, begun: int, folder: Path) ->
     client = MlflowClient(uri)
     sent: dict[str, Any] = notes.state(study, uri)
     run_id = sent.get("run_id")
-    if run_id is None or not is_there(client, run_id, of=("seedbed.parent_of", study.id)):
+    if run_id is None or not is_there(client, run_id, of={"seedbed.parent_of": study.id}):
         run_id, sent = _find_or_create(client, study, uri, experiment), {}
         words = {"vary": study.content["vary"] or "all", "level": study.content["level"]}
         client.log_batch(run_id, params=[Param(name, str(value)) for name, value in words.items()])

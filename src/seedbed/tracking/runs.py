@@ -49,12 +49,12 @@ def push(record: Record, uri: str, experiment: str, gone: bool = False, nested: 
     from mlflow import MlflowClient
 
     with FileLock(record.path / ".tracking.lock"), store_lock(uri):
-        record = Record.read(record.path)  # it may have ended, and been sent, since the caller read it
+        record = Record.kept(record.path)  # it may have ended, and been sent, since the caller read it
         client = MlflowClient(uri)
         sent = notes.state(record, uri)
         run_id = sent.get("run_id")
         _check_files(record)
-        if run_id is None or not is_there(client, run_id, of=("seedbed.record", record.id)):
+        if run_id is None or not is_there(client, run_id, of={"seedbed.record": record.id, "seedbed.key": record.key}):
             run_id, sent = _find_or_create(client, record, uri, experiment), {"most": 1 << 62}
             _log_params(client, record, run_id)  # also where it was found: who made it may have died right after that
             _log_data(client, record, run_id)
@@ -135,9 +135,13 @@ def _check_files(record: Record) -> None:
 
 
 def _find_or_create(client: Any, record: Record, uri: str, experiment: str) -> str:
-    """The run of this record at `uri`: one that was made before a crash could note it, or a new one."""
+    """The run of this record at `uri`: one that was made before a crash could note it, or a new one.
+
+    Its key counts as well as its id, which a record from elsewhere may have taken from another one.
+    """
     experiment_id = experiment_id_of(client, uri, experiment)
-    if found := client.search_runs([experiment_id], f"tags.`seedbed.record` = '{record.id}'", max_results=1):
+    wanted = f"tags.`seedbed.record` = '{record.id}' and tags.`seedbed.key` = '{record.key}'"
+    if found := client.search_runs([experiment_id], wanted, max_results=1):
         return str(found[0].info.run_id)
     tags = {
         "seedbed.record": record.id, "seedbed.key": record.key, "seedbed.level": record.level,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,13 @@ def answers(uri: str) -> bool:
     return True
 
 
-def is_there(client: Any, run_id: str, stages: tuple[str, ...] = ("active",), of: tuple[str, str] | None = None) -> bool:
-    """Whether the store has this run. of: a tag and its value that it must have; a note may name the run of another record."""
+def is_there(client: Any, run_id: str, stages: tuple[str, ...] = ("active",), of: Mapping[str, str] | None = None) -> bool:
+    """Whether the store has this run. of: tags with the values that it must have; a note may name the run of another record."""
     from mlflow.exceptions import MlflowException
 
     try:
         run = client.get_run(run_id)
-        return run.info.lifecycle_stage in stages and (of is None or run.data.tags.get(of[0]) == of[1])
+        return run.info.lifecycle_stage in stages and all(run.data.tags.get(tag) == value for tag, value in (of or {}).items())
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False

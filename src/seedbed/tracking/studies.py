@@ -113,7 +113,7 @@ class _Sender:
             if noted.get("call") != told["call"] or not noted.get("record"):
                 continue
             try:
-                record = Record.read(Path(noted["record"]))
+                record = Record.kept(Path(noted["record"]))
             except Refused:  # being made anew
                 continue
             seen = self.first_seen.setdefault(record.id, time.monotonic())
@@ -174,4 +174,4 @@ def _records(study: Folder, runs: Path) -> Iterable[tuple[dict[str, Any], Record
             path = Path(str(noted["record"]))
             if path.resolve().is_relative_to(runs.resolve()):
                 with suppress(Refused):
-                    yield noted, Record.read(path)
+                    yield noted, Record.kept(path)
