@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run.records import CONFIG, made
+from run.records import CONFIG, INPUTS, made
 
 from seedbed import Refused, cli, fsck
 from seedbed.proof import diff
-from seedbed.run import integrity, json_text, record, record_schema, reuse
+from seedbed.run import integrity, json_text, record, record_schema, reuse, variables
 from seedbed.run.record import Record
 
 LONG = "x" * 256
@@ -140,3 +140,57 @@ def test_no_printed_command_says_what_a_foreign_config_says(
     assert all(("replay" in words) is not here for words in said)
     (first.path / "record.json").write_text("{")  # whose it was can't be known any more
     assert "os.system" not in " ".join(fsck.examined(first.path, (), first.path.parent).next)
+
+
+# --- variables of the environment ------------------------------------------------------------------------------------------
+
+
+def next_key(runs: Path, **read: str | None) -> tuple[str, dict[str, Any]]:
+    """The key that a run of `INPUTS` gets, and its inputs, where this process has seen the user's code read these variables."""
+    with variables.watched(dict(read)), variables.settled(runs, dict(INPUTS), lambda key: None) as found:
+        return found
+
+
+def test_a_foreign_record_has_no_variable_of_its_choice_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its list would bring the values, or their stamps, into the next key and record, and so to MLflow."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state of the forger"))
+    monkeypatch.setenv("MY_PIN_CODE", "1234")
+    monkeypatch.setenv("UNITS", "8")
+    runs = tmp_path / "runs"
+    found = made(runs)
+    forge(found, lambda content: content.update(read={"MY_PIN_CODE": "1", "UNITS": "16", "*": "stamp 0"}))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    key, inputs = next_key(runs)
+    assert key != found.key  # it is not used: what it says that it has read is other here
+    assert inputs["environment"] == {**INPUTS["environment"], variables.BESIDE: 1}
+    assert next_key(runs) == (key, inputs)
+    # what the user's code asks for, as it has been seen, is named as ever
+    read = next_key(runs, UNITS="8")[1]["environment"]["read"]
+    assert read == {"UNITS": "8"}
+    # the same where the key names it already: another key, and an end
+    forge(found, lambda content: content.update(read={"UNITS": "16"}))
+    named = {**INPUTS, "environment": {**INPUTS["environment"], "read": {"UNITS": "8"}}}
+    found.path.rename(runs / record.key_of(named))
+    with variables.watched({"UNITS": "8"}), variables.settled(runs, named, lambda key: None) as (_, settled):
+        assert settled["environment"][variables.BESIDE] == 1
+
+
+def test_a_foreign_record_whose_variables_are_the_same_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("UNITS", "16")
+    found = made(tmp_path)
+    forge(found, lambda content: content.update(read={"UNITS": "16"}))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another state"))
+    assert next_key(tmp_path)[0] == found.key
+
+
+def test_a_record_of_one_s_own_names_what_it_has_read_unless_it_was_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark doesn't cover the list, and whoever can write to the server can change it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("UNITS", "8")
+    runs = tmp_path / "runs"
+    found = made(runs)
+    forge(found, lambda content: content.update(read={"UNITS": "16"}))
+    assert next_key(runs)[1]["environment"]["read"] == {"UNITS": "8"}
+    forge(found, lambda content: content.update(fetched={"from": "a server", "run_id": "1"}))
+    assert "read" not in next_key(runs)[1]["environment"]

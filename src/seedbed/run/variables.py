@@ -4,7 +4,8 @@ Two halves. What the source of the user's modules asks for by name (`os.environ[
 belongs to the key (`named`). All else that his code reads while data and model are made and trained (a name put together, a
 helper that reads for it, the whole environment) is watched and written into the record (`late`); a record is used again, or
 gone on with, only where all of these have the values that it read, and else another one is made, whose key names them
-(`settled`). What a library reads on its own account is left alone.
+(`settled`). What a library reads on its own account is left alone. A record from elsewhere names no variable for others: its
+list is compared, and what differs is named only where this process has seen the user's code ask for it.
 
 Values are kept as numbers and truth values are; of any other one, and of one whose name says that it is a secret, a stamp
 (scrypt) is kept, as of `${oc.env:…}` in a config.
@@ -25,12 +26,15 @@ from types import FrameType
 from typing import Any
 
 from seedbed import Refused
-from seedbed.run import plain_files, provenance, record, redaction
+from seedbed.run import origin, plain_files, provenance, record, redaction
 from seedbed.run.environment_reads import asked_for
 from seedbed.run.record_schema import LARGEST
 
 # The name that stands for all variables at once, where code goes through the environment.
 WHOLE = "*"
+
+# How many records from elsewhere stand at the keys that come before this one, and have read variables of other values.
+BESIDE = "beside_foreign"
 
 # Variables that differ from call to call and shell to shell, or that seedbed and the levels set: not counted among all variables.
 NOT_COUNTED = re.compile(
@@ -157,22 +161,35 @@ def settled(runs: Path, inputs: dict[str, Any], waiting: Callable[[str], None]) 
     while True:
         key = record.key_of(inputs)
         with record.locked(runs, key, functools.partial(waiting, key)):
-            now = _other(runs / key)
-            if not now:
+            now = _other(runs / key, inputs)
+            if now is None:
                 yield key, inputs
                 return
         around = inputs["environment"]
-        inputs = {**inputs, "environment": {**around, "read": dict(sorted({**around.get("read", {}), **now}.items()))}}
+        read = around.get("read", {})
+        more = {"read": dict(sorted({**read, **now}.items()))} if now.items() - read.items() else {BESIDE: around.get(BESIDE, 0) + 1}
+        inputs = {**inputs, "environment": {**around, **more}}
 
 
-def _other(path: Path) -> dict[str, str | None]:
-    """The present values of what the record in `path` has read, if any of them differs."""
+def _other(path: Path, inputs: Mapping[str, Any]) -> dict[str, str | None] | None:
+    """What a key beside that of the record in `path` has to name, because the record has read variables of other values; else None.
+
+    That is the present values of what it has read. One from elsewhere could have any variable named that it lists, and the next
+    record, and MLflow, would hold the value or its stamp: of these only what the user's own code has asked for by now.
+    """
     try:
-        read = json.loads(plain_files.read(path / "record.json", LARGEST, optional=True) or b"{}").get("read") or {}
+        found = json.loads(plain_files.read(path / "record.json", LARGEST, optional=True) or b"{}")
+        read = found.get("read") or {}
         now = {str(name): shown(str(name), present(str(name))) for name in read}
+        if now == read:
+            return None
+        # what was fetched may have been changed on the server, and the mark doesn't cover what was read
+        if "fetched" not in found and origin.doubt(found, path) is None:
+            return now
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, Refused):
-        return {}  # who reads the record says what is wrong with it
-    return now if now != read else {}
+        return None  # who reads the record says what is wrong with it
+    asked = {*(_read or {}), *(name for module in inputs["code"] for name in _at_import.get(module, {}))} - {WHOLE}
+    return {name: value for name, value in now.items() if name in asked}
 
 
 def present(name: str) -> str | None:
