@@ -51,6 +51,20 @@ def test_variables_whose_names_say_so(tmp_path: Path) -> None:
     assert redaction.redacted(f"true {tmp_path} /home/somebody") == f"true {tmp_path} /home/somebody"  # a place must be named
 
 
+NAMES = {
+    True: ("DB_PASSWORD", "DB_PASS", "PASS", "MYSQL_PWD", "GPG_PASSPHRASE", "SSH_PRIVATE_KEY", "privateKey", "PRIVATE_KEY_PEM", "CARD_PIN", "NPM_AUTH",
+           "HTTP_BASIC_AUTH", "AUTH", "HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS", "db_pass"),
+    False: ("PWD", "OLDPWD", "SSH_AUTH_SOCK", "XAUTHORITY", "PATH", "PRIVATE_KEY_PATH", "PASSPHRASE_FILE", "SSH_ASKPASS", "BYPASS", "COMPASS", "SPIN",
+            "AUTHOR", "GIT_AUTHOR_NAME", "PASSES", "KEYBOARD", "MLFLOW_TRACKING_AUTH", "PINNED", "AUTH_METHOD", "UNITS"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "secret"), [(name, secret) for secret, names in NAMES.items() for name in names])
+def test_which_names_say_that_the_value_is_a_secret(name: str, secret: bool) -> None:
+    redaction.know_environment({name: "swordfish-9"})
+    assert ("swordfish-9" not in redaction.redacted("swordfish-9")) is secret
+
+
 ADDRESSES = {
     "postgresql://me:pw@host/db": "postgresql://…@host/db",
     "postgresql://me:p@ss:w@host:5432/db?sslmode=on": "postgresql://…@host:5432/db?sslmode=on",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from seedbed.proof import promise
-from seedbed.run import training, variables
+from seedbed.run import redaction, training, variables
 from seedbed.run.record import Record
 from seedbed.run.session import Session
 
@@ -112,6 +112,21 @@ def test_values_are_kept_as_numbers_or_as_stamps(monkeypatch: pytest.MonkeyPatch
     first = variables.shown("WEIGHTS", str(file))
     file.write_text("2")
     assert variables.shown("WEIGHTS", str(file)) != first
+
+
+def test_a_secret_is_known_as_soon_as_it_is_read(plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have come after the start, and the next thing may be an error that quotes it."""
+    plugin("asking", "import os\ndef asked(name):\n    return os.environ[name]\ndef put(name, value):\n    os.environ[name] = value\n")
+    monkeypatch.setattr(redaction, "_known", {})
+    import asking
+
+    with variables.watched({}):
+        monkeypatch.setenv("DB_PASS", "swordfish-9")
+        monkeypatch.setenv("SHOAL", "herring-12")
+        assert [asking.asked(name) for name in ("DB_PASS", "SHOAL")] == ["swordfish-9", "herring-12"]
+        asking.put("DB_PASS", "swordfish-10")
+        asking.asked("DB_PASS")
+    assert redaction.redacted("swordfish-9, swordfish-10, herring-12") == "${DB_PASS}, ${DB_PASS}, herring-12"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,14 @@ from urllib.parse import quote, unquote
 
 SHORTEST = 4  # characters; to replace a shorter value would make messages unreadable, and it is no secret
 SHORTEST_GUESSED = 6  # of a variable that is known by its name alone: `TOKEN=true` is none
-SECRET_NAMES = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|ACCESS_KEY|CREDENTIAL", re.IGNORECASE)
+# The short words count at the end of a name alone (PWD is a folder, SSH_AUTH_SOCK a socket), and what ends in PATH names a file.
+# MLFLOW_TRACKING_AUTH is the name of a plugin.
+SECRET_NAMES = re.compile(
+    r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|ACCESS_KEY|CREDENTIAL"
+    r"|(PASSPHRASE|PRIVATE_?KEY)(?!.*_(PATH|FILE|DIR)$)"
+    r"|(^|_)(PASS|PIN|AUTH)$(?<!^MLFLOW_TRACKING_AUTH)|_PWD$",
+    re.IGNORECASE,
+)
 REFERENCE = "SEEDBED_CREDENTIALS_"
 
 # `scheme://account:password@`, to the last @ before the path (urllib.parse takes that one, too), and `?password=…`.
@@ -44,8 +51,13 @@ def know(secret: str, shown: str = "…") -> None:
 def know_environment(environ: Mapping[str, str] | None = None) -> None:
     """Know the values of all variables whose names say that they are secrets."""
     for name, value in (os.environ if environ is None else environ).items():
-        if SECRET_NAMES.search(name) and len(value) >= SHORTEST_GUESSED:
-            know(value, f"${{{name}}}")
+        know_variable(name, value)
+
+
+def know_variable(name: str, value: str) -> None:
+    """Know a variable's value, if its name says that it is a secret."""
+    if SECRET_NAMES.search(name) and len(value) >= SHORTEST_GUESSED:
+        know(value, f"${{{name}}}")
 
 
 def redacted(text: str) -> str:

@@ -242,6 +242,8 @@ def _note(key: Any) -> None:
     if own is None or not (nearest or name in own.f_code.co_consts):
         return
     text = present(name)
+    for value in {text, os.environ.get(name)} - {None}:  # the latter: as a run has set it itself
+        redaction.know_variable(name, str(value))
     if _read is not None:
         _read.setdefault(name, text)
     if (module := _importing(own)) is not None:
