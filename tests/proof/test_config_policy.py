@@ -16,10 +16,11 @@ from typing import Any
 
 import hydra.utils
 import pytest
+import yaml
 from conftest import ROOT
 
 from seedbed import Refused
-from seedbed.proof import callback_places, conf_targets, config_policy, data_locations, keras_allowlist, naming
+from seedbed.proof import callback_places, conf_targets, config_policy, data_locations, keras_allowlist, naming, untrusted
 from seedbed.run import training
 
 LEAST = 5_000  # cases, where every name is tried
@@ -226,6 +227,82 @@ def fits(case: tuple[str, str, str], declared: conf_targets.Declared) -> bool:
     return (trick in ("plain", "partial", inner) and bool(uses)) or (listed and trick in ("plain", "partial", "by another root", inner))
 
 
+# Values as a config.yaml says them: times, numbers, and what YAML's tags make of them.
+SCALARS = {
+    "by sixties": "1" + ":1" * 200_000, "by sixties, a fraction": "1" + ":1" * 200_000 + ".5", "by sixties, short": "1:30", "a tag's": f"!!int '{'1:' * 9000}1'",
+    "sixteens": "0x" + "f" * 5000, "eights": "0" + "7" * 9000, "twos": "0b" + "1" * 50_000, "large": "1" + "0" * 5000, "large, and read": "9" * 39,
+    "a day that isn't": "2026-99-99", "such a day by its tag": "!!timestamp 2026-99-99", "no day": "!!timestamp soon", "before all days":
+    "!!timestamp 0000-01-01T00:00:00Z", "after all days": "!!timestamp 9999-12-31T23:59:59-23:59", "a day": "!!timestamp 2026-11-30",
+    "no number": "!!int ''", "no fraction": "!!float '-'", "no truth": "!!bool maybe", "not a number": ".nan", "without end": "-.inf", "bytes": "!!binary YQ==",
+    "a set": "!!set {a, b}", "pairs": "!!pairs [a: 1]", "nothing": '"\\0"', "a key by sixties": "{1:30: 1}", "a key of sixteens": "{0x" + "f" * 5000 + ": 1}",
+    "a long key": "{? " + "k" * 900_000 + " : [" + "1," * 20_000 + "]}", "many": "[" + "{_target_: os.system}," * 24_000 + "]",
+    "many names": "[" + "{_target_: keras.layers.Dense}," * 12_000 + "]", "many values": "[" + "1," * 49_000 + "]", "deep": "[" * 60 + "]" * 60,
+    "a key that is a file": "{/etc/passwd: 1}", "an alias": "[&a [x, x], *a, *a]",
+}  # fmt: skip
+
+# Those that are numbers, texts and names, and may stand in many places.
+PLAIN_ONES = (
+    "by sixties, short",
+    "large, and read",
+    "a day that isn't",
+    "not a number",
+    "without end",
+    "a key by sixties",
+    "a key that is a file",
+)
+
+
+@pytest.mark.parametrize("kind", SCALARS)
+def test_no_value_of_yaml_is_called_or_ends_in_another_error(
+    kind: str, plain: Callable[..., Config], declared: conf_targets.Declared, tmp_path: Path
+) -> None:
+    """Read as a record's config.yaml, in some positions each; what is accepted is a plain value."""
+    positions = random.Random(kind).sample(list(POSITIONS), 1 if len(SCALARS[kind]) > 50_000 else 2)
+    base = {**plain(), "seeds": {}}
+    complaints(base, declared)
+    WATCH.seen.clear()
+    for position in positions:
+        found = copy.deepcopy(base)
+        POSITIONS[position](found, "PUT HERE")
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(found).replace("PUT HERE", SCALARS[kind]))
+        try:
+            read = untrusted.config_of(tmp_path)
+        except Refused as refused:
+            assert len(str(refused).splitlines()) == 1  # noqa: PT017 (accepted ones go on below)
+        else:
+            WATCH.on = True
+            try:
+                said = complaints(read, declared)
+            finally:
+                WATCH.on = False
+            assert "nothing of it was called" in said or kind in PLAIN_ONES
+    assert not WATCH.seen, WATCH.seen[:5]
+
+
+@pytest.mark.parametrize("callbacks", [3_000])
+def test_what_is_accepted_as_a_size_is_judged_in_a_line(
+    callbacks: int, plain: Callable[..., Config], declared: conf_targets.Declared
+) -> None:
+    """Each text was compared with each target: the number of comparisons grew with the square of the config."""
+    found = plain()
+    found["training"]["callbacks"] = {f"c{n}": {"_target_": "keras.callbacks.EarlyStopping", "monitor": "loss"} for n in range(callbacks)}
+    calls = 0
+
+    def counted(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    assert untrusted.count(found) <= config_policy.MOST_VALUES
+    sys.setprofile(counted)
+    try:
+        list(config_policy._texts(found, declared))
+    finally:
+        sys.setprofile(None)
+    assert calls < 200 * untrusted.count(found)
+    found["training"]["callbacks"]["many"] = {"_target_": "keras.callbacks.EarlyStopping", "monitor": ["x"] * 9_000}
+    assert "values; 10,000 at most are judged, and nothing of it was called" in complaints(found, declared)
+
+
 # --- one by one ---------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +326,10 @@ def fits(case: tuple[str, str, str], declared: conf_targets.Declared) -> bool:
         (lambda config: config["backend"].update(name="os"), "is none of"),
         (lambda config: config["model"].update(activation="/etc/passwd"), "outside of the record and of the data"),
         (lambda config: config["data"].update(files=["/etc/passwd"]), "outside of the record and of the data"),
+        (lambda config: config["data"]["source"].update(length={"/etc/passwd": 1}), "data.source.length: the key /etc/passwd is a place outside"),
+        (lambda config: config["data"]["source"].update(length=[{"a": {"~/.ssh": 1}}]), "data.source.length.0.a: the key ~/.ssh is"),
+        (lambda config: config["data"]["source"].update(path={3: 1}), "data.source.path: the key 3 is a number where a file is named"),
+        (lambda config: config["model"].update(hidden={"http://127.0.0.1/x": 1}), "model.hidden: the key http://127.0.0.1/x is an address"),
         (lambda config: config["data"].update(files=[0]), "is a number where a file is named"),
         (lambda config: config["data"].update(files=["http://127.0.0.1/x"]), "is an address"),
         (lambda config: config["data"].update(files=["/proc/self/environ"]), "is no file and no folder"),

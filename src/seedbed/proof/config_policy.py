@@ -18,10 +18,11 @@ from seedbed.proof import callback_places, data_locations, keras_allowlist, nami
 from seedbed.proof.conf_targets import REFERENCES, Declared, Node, nodes
 from seedbed.proof.data_locations import Locations
 from seedbed.proof.keras_allowlist import CALLBACKS, LOSS, METRICS
-from seedbed.proof.untrusted import leaves
+from seedbed.proof.untrusted import count, leaves
 from seedbed.run import process
 from seedbed.run.config import BACKENDS, STRATEGIES
 from seedbed.run.plain_text import harmless
+from seedbed.run.yaml_files import DEEPEST
 
 # Parts that are this machine's own when a record is trained again; what the record says of them is not used.
 NOT_USED = ("runs", "force", "tracking", "checkpoint", "study", "name")
@@ -39,6 +40,7 @@ FLAGS = ("XLA_FLAGS", "TF_XLA_FLAGS")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)  # of a loss or a metric of Keras, and of an argument
 MOST_REPLICAS = 64
 MOST_LINES = 40  # of a message
+MOST_VALUES = 10_000  # of a config from elsewhere; those of this project have some hundreds
 NOT_ACCEPTED = "is named by no file of conf/, and is none of Keras's classes that a record may name"
 
 
@@ -50,17 +52,24 @@ def refuse(config: Mapping[str, Any], declared: Declared, locations: Locations) 
         declared: what `conf/` names, of the commit that is going to be trained.
         locations: where data lie that the record may name.
     """
+    if (size := count(config)) > MOST_VALUES:
+        raise Refused(
+            f"The record is from elsewhere, and its config has {size:,} values; {MOST_VALUES:,} at most are judged, and nothing of it was "
+            "called. If you know who made the record, and all of this may run here: the same command with --trust-config."
+        )
     strange = [key for key in config if key not in PARTS]
     found = [f"{key}: is no part of a run's config" for key in strange]
     plain = {key: value for key, value in config.items() if key not in (*NOT_USED, *strange)}
     found += [*_settings(plain), *_targets(plain, declared), *_texts(plain, declared), *_variables(plain, declared)]
     places = list(data_locations.complaints(_without_written(plain), declared, locations))
     found += [f"{where}={_at(plain, where)}: {why}" for where, why in places]
+    keys = list(data_locations.of_keys(plain, declared, locations))
+    found += [f"{where}: the key {key} {why}" for where, key, why in keys]
     if not found:
         return
     lines = [harmless(line) for line in dict.fromkeys(found)]
     more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    files = "\nWhere the data lie is said with --data PATH (a file, a folder or an address)." if places else ""
+    files = "\nWhere the data lie is said with --data PATH (a file, a folder or an address)." if places or keys else ""
     raise Refused(
         "The record is from elsewhere, and its config asks for what this project's conf/ does not name; nothing of it was "
         "called:\n  " + "\n  ".join([*lines[:MOST_LINES], *more]) + "\n"
@@ -249,9 +258,14 @@ def _texts(config: Mapping[str, Any], declared: Declared) -> Iterator[str]:
             yield f"{where}={value}: an interpolation, where a record has none"
         elif ENVIRONMENT.search(value) and not declared.has(where, value):
             yield f"{where}={value}: reads the environment, and no file of {declared.conf} has that value there"
-        beside = any(where.startswith(f"{above}.") for above in parts)
-        if not beside and _is_named(where) and not NAME.fullmatch(value):
+        if _is_named(where) and not NAME.fullmatch(value) and not any(above in parts for above in _above(where)):
             yield f"{where}={value}: is no name of Keras's losses or metrics"
+
+
+def _above(where: str) -> Iterator[str]:
+    """The dotted names of what a value lies in; none for one that is deeper than any config, since its keys hold dots."""
+    names = where.split(".")
+    return (".".join(names[:depth]) for depth in range(1, len(names) if len(names) <= DEEPEST else 1))
 
 
 def _is_named(where: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seedbed.proof.conf_targets import Declared
+from seedbed.proof.conf_targets import Declared, nodes
 from seedbed.proof.untrusted import leaves
 from seedbed.run.training import LOCATIONS
 
@@ -41,6 +41,19 @@ def complaints(config: Mapping[str, Any], declared: Declared, locations: Locatio
     for where, value in leaves(config):
         if where != "data.name" and (why := _complaint(where, value, declared, locations)):
             yield where, why
+
+
+def of_keys(config: Mapping[str, Any], declared: Declared, locations: Locations) -> Iterator[tuple[str, Any, str]]:
+    """Yield each key that names a file or an address which is not declared: the mapping's dotted name, the key and the reason.
+
+    A function gets the keys of a mapping as it gets values. Those beside a `_target_` are names of its arguments.
+    """
+    inner = [node for node in nodes(config) if node.position is not None and node.position.nested and "_target_" not in node.content]
+    known = {".".join(where.split(".")[:count]) for where in declared.values for count in range(where.count(".") + 2)} if inner else set()
+    for node in inner:
+        for key in node.content:
+            if f"{node.where}.{key}" not in known and (why := _complaint(node.where, key, declared, locations)):
+                yield node.where, key, why
 
 
 def links(config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

@@ -14,6 +14,8 @@ from seedbed.run import yaml_files
 from seedbed.run.config import BACKENDS
 from seedbed.run.plain_text import harmless
 
+LONGEST_KEY = 1_000  # letters; YAML's own limit, but for keys that are marked by `?`
+
 # Parts that every config has, with values of their own.
 PARTS = ("data", "training", "seeds", "determinism", "determinism.environment", "determinism.threads")
 
@@ -24,6 +26,8 @@ OTHERS = ("backend", "strategy", "determinism.backends", *(f"determinism.backend
 def config_of(folder: Path) -> dict[str, Any]:
     """config.yaml of a record: plain values, nothing resolved. Raises Refused for any other thing that YAML can say."""
     found = yaml_files.load(folder / "config.yaml", of_record=True)
+    if _has_long_keys(found):  # each value has a dotted name below, with all that it lies in
+        raise Refused(f"{folder / 'config.yaml'} is no config: it has a key of more than {LONGEST_KEY:,} letters.")
     strange = [where for where, value in leaves(found) if not isinstance(value, str | int | float | None)]
     strange += [where for where in PARTS if not isinstance(_at(found, where), dict)]
     strange += [where for where in OTHERS if not isinstance(_at(found, where) or {}, dict)]
@@ -32,6 +36,18 @@ def config_of(folder: Path) -> dict[str, Any]:
             f"{folder / 'config.yaml'} is no config of plain values{': ' + ', '.join(map(harmless, strange)) if strange else ''}."
         )
     return found
+
+
+def _has_long_keys(node: Any) -> bool:
+    if isinstance(node, dict):
+        return any(len(str(key)) > LONGEST_KEY or _has_long_keys(value) for key, value in node.items())
+    return isinstance(node, list) and any(map(_has_long_keys, node))
+
+
+def count(node: Any) -> int:
+    """How many values a config has, mappings and lists among them."""
+    children = node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    return 1 + sum(map(count, children))
 
 
 def leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
