@@ -25,7 +25,7 @@ from conftest import OUTSIDE, ROOT, Done
 from end_to_end.test_tracking_server import Server
 
 from seedbed import Refused, proofs
-from seedbed.proof import conf_targets, config_policy, data_locations, finding, naming, retrain, untrusted
+from seedbed.proof import checkout, conf_targets, config_policy, data_locations, finding, naming, retrain, untrusted
 from seedbed.run import claims, integrity, training
 from seedbed.run.record import Record, key_of
 
@@ -471,6 +471,27 @@ def test_a_commit_that_is_not_here(record: Record) -> None:
     record.update(provenance={**record.provenance, "git": {"commit": "5" * 40, "dirty": False}})
     with pytest.raises(Refused, match=r"5{40}.*git fetch"):
         here(record.path, "--checkout")
+
+
+def test_a_config_that_is_refused_leaves_no_worktree_and_has_no_environment_made(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worktree is what the config is judged by; all else comes after the judgement (docs/security.md)."""
+    gone: list[bool] = []
+
+    @contextmanager
+    def worktree_of(*words: Any) -> Iterator[checkout.Place]:
+        try:
+            yield checkout.here()
+        finally:
+            gone.append(True)
+
+    monkeypatch.setattr(checkout, "worktree", worktree_of)
+    for module, name in ((checkout, "interpreter"), (retrain, "trained")):
+        monkeypatch.setattr(module, name, lambda *words: pytest.fail("before the judgement"))
+    path = forged(record, lambda config: config["model"].update(_target_="os.system"))
+    Record.read(path).update(origin=None)
+    with pytest.raises(Refused, match="nothing of it was called"):
+        here(path, "--checkout")
+    assert gone == [True]
 
 
 def _history(record: Record, text: str) -> None:
