@@ -108,7 +108,7 @@ def _poisoned(runs: Path, kind: str) -> Path:
 
     def of_record(content: dict[str, Any]) -> dict[str, Any]:
         return {
-            **_poison(content), **{name: content[name] for name in ("key", "status", "digests")},
+            **_poison(content), **{name: content[name] for name in ("key", "id", "level", "status", "digests")},
             "metrics": {f"{name}{EVIL}": value for name, value in content["metrics"].items()},
             "seeds": {**content["seeds"], EVIL: 1},
             "inputs": {**_poison(content["inputs"]), "environment": {"packages": {EVIL: EVIL}, "variables": {EVIL: EVIL}}},
