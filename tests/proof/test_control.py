@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from omegaconf import DictConfig
@@ -61,3 +62,18 @@ def test_a_coin_is_blamed_on_a_change_as_rarely_as_is_said(times: int, change: C
     blamed = [found for found in every if found.surrounding or (found.confirms and not change.way.parts)]
     assert len({found.odds for found in blamed}) == 1
     assert len(blamed) / trials == pytest.approx(1 / blamed[0].odds, rel=0.35)
+
+
+def test_of_several_changes_each_surrounding_is_tried_without_the_others() -> None:
+    seen: list[Change] = []
+
+    def differs(change: Change, name: str) -> bool:
+        seen.append(change)
+        return bool(change.way.cpu)
+
+    both = replace(perturbed(), cpu="Haswell", after=2)
+    found = controlled(NOTHING, Change(CONFIG, both, stop=3), differs, silent)
+    alone = [change for change in seen if change.way.parts and change.way.parts != both.parts]
+    assert alone
+    assert {(change.way.cpu, change.way.after, change.stop) for change in alone} == {("", 0, 3)}
+    assert (found.confirms, found.surrounding) == (True, None)

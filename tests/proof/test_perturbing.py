@@ -54,7 +54,15 @@ def test_one_part_alone(config: Callable[..., Any], tmp_path: Path) -> None:
 def test_variables_that_a_run_does_not_read_get_other_values(
     config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"USER": "me", "UNITS": "16", "TF_NUMBER": "1", "SERVER_PORT": "80", "LDAP": "3", "HOME": "/home/me"}.items():
+    for name, value in {
+        "USER": "me",
+        "UNITS": "16",
+        "TF_NUMBER": "1",
+        "SERVER_PORT": "80",
+        "LDAP": "3",
+        "PORTAL": "8",
+        "HOME": "/home/me",
+    }.items():
         monkeypatch.setenv(name, value)
 
     def given(*read: str) -> dict[str, str]:
@@ -63,7 +71,9 @@ def test_variables_that_a_run_does_not_read_get_other_values(
             return dict(found["env"])
 
     here = {**os.environ, **given()}
-    assert {name: here[name] for name in ("USER", "UNITS", "LDAP")} == {"USER": "elsewhere", "UNITS": "17", "LDAP": "4"}
+    assert {name: here[name] for name in ("USER", "UNITS", "LDAP", "PORTAL")} == {
+        "USER": "elsewhere", "UNITS": "17", "LDAP": "4", "PORTAL": "9",
+    }  # fmt: skip
     assert {name: here[name] for name in ("TF_NUMBER", "SERVER_PORT", "HOME")} == {
         "TF_NUMBER": "1",
         "SERVER_PORT": "80",
@@ -127,3 +137,30 @@ def test_load_ends(config: Callable[..., Any], tmp_path: Path) -> None:
 def test_what_is_left_stays() -> None:
     assert perturbed(1, frozenset({"clock"})).parts == frozenset(PARTS) - {"clock"}
     assert perturbed(1, frozenset({"clock"})).inside["days"] == 0
+
+
+def test_variables_of_the_backend_are_in_the_key_and_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PJRT_NPROC", "2")
+    assert "PJRT_NPROC" not in perturbing.other_variables([], "jax")
+    assert perturbing.other_variables([], "tensorflow")["PJRT_NPROC"] == "3"
+
+
+def test_another_order_follows_from_the_number_and_not_from_the_file_system() -> None:
+    names = [f"{number:02d}" for number in range(20)]
+    first = perturbing._reordered(lambda: list(names), 1)
+    assert perturbing._reordered(lambda: names[::-1], 1) == first
+    assert perturbing._reordered(lambda: list(names), 2) != first
+
+
+def test_each_perturbed_execution_is_at_another_time_with_other_orders() -> None:
+    assert [perturbed(number).inside for number in (1, 2)] == [{"listing": 1, "days": 403}, {"listing": 2, "days": 806}]
+
+
+@pytest.mark.parametrize(("here", "there", "found"), [
+    ("C.UTF-8", ["C", "C.utf8", "POSIX", "tr_TR.utf8"], "tr_TR.utf8"), ("tr_TR.UTF-8", ["C", "C.utf8", "tr_TR.utf8"], "C.utf8"),
+    ("de_DE.UTF-8", ["de_DE.utf8", "tr_TR.utf8"], "tr_TR.utf8"), ("C", ["C"], "C"),
+])  # fmt: skip
+def test_another_locale_than_the_one_in_force(here: str, there: list[str], found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", here)
+    monkeypatch.setattr(perturbing.subprocess, "run", lambda *words, **more: subprocess.CompletedProcess(words, 0, "\n".join(there)))
+    assert perturbing._locale.__wrapped__() == found

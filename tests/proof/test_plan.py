@@ -85,3 +85,11 @@ def test_a_run_of_a_study_is_one_more_execution(config: Callable[..., Any]) -> N
     ]
     assert len(planned) == 3  # the perturbed one stays
     plan.check(config("data=digits"), plan.Wanted(times=1, study=True))
+
+
+def test_each_config_has_to_promise_something(config: Config) -> None:
+    plan.check(config(), Wanted({"b": config("training.engine=fit")}))
+    with pytest.raises(Refused, match="determinism=off promises nothing"):
+        plan.check(config(), Wanted({"b": config("determinism=off")}))
+    with pytest.raises(Refused, match="--leave moon"):
+        plan.check(config(), Wanted(leave=frozenset({"moon", "clock"})))

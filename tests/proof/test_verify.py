@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from conftest import OUTSIDE
 
-from seedbed.proof import golden, verify
+from seedbed import Refused
+from seedbed.proof import golden, plan, verify
 from seedbed.proof.execution import Execution
+from seedbed.run import integrity
 from seedbed.run.record import Record
 
 QUICK = ["data=digits", "model=mlp", "training.epochs=2", "tracking=none"]
@@ -168,8 +170,6 @@ def test_how_a_run_ended_and_what_its_data_were_is_compared(tmp_path: Path, reco
     "content", ["", "[]", '{"format": 1}', '{"format": 1, "goldens": [{}]}', '{"format": 2, "goldens": []}', '{"goldens": 3}']
 )
 def test_a_broken_golden_is_refused(tmp_path: Path, record: Record, content: str) -> None:
-    from seedbed import Refused
-
     file = tmp_path / "golden.json"
     file.write_text(content)
     with pytest.raises(Refused, match="golden"):
@@ -195,3 +195,111 @@ def test_what_can_not_be_asked(seedbed: Seedbed, tmp_path: Path, words: list[str
     assert message in done.err
     assert "Traceback" not in done.err
     assert not done.out.strip()
+
+
+Play = Callable[..., tuple[verify.Verdict, list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def play(record: Record, config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """`play(wanted, outcomes)`: what `verify` says of executions that are played: of each, digests that are others, or its status."""
+    monkeypatch.setattr(verify, "diagnosed", lambda first, against, looking: against.execution.name)
+    monkeypatch.setattr(verify, "left_out", lambda config: {"cores": "one core", "locale": "one locale"})
+    for epoch in range(5):
+        record.append_epoch(epoch, {"loss": float(epoch)})
+    record.update(files=integrity.table(record.path))
+
+    def played(wanted: plan.Wanted, outcomes: dict[int, Any], **more: Any) -> tuple[verify.Verdict, list[dict[str, Any]]]:
+        asked: list[dict[str, Any]] = []
+
+        def execute(config: Any, folder: Path, name: str, way: Any, trace: Any = None, stop: int | None = None) -> Execution:
+            outcome = outcomes.get(len(asked), {})
+            asked.append({"name": name, "way": way, "stop": stop})
+            shutil.copytree(record.path, folder)
+            found = Record.read(folder)
+            if isinstance(outcome, str):
+                return Execution(name, folder, outcome, None if outcome == "failed" else found, "no", 1.0)
+            found.update(digests={**found.digests, **outcome})
+            return Execution(name, folder, "finished", found, None, 1.0)
+
+        composed = config("training.epochs=9", f"runs='{tmp_path / 'runs'}'")
+        return verify.verified(verify.Asked(composed, wanted, **more), tmp_path / "work", lambda line: None, execute), asked
+
+    return played
+
+
+def test_all_that_agree_hold(play: Play, record: Record) -> None:
+    record.update(read={"LATE": "1"}, inputs={**record.inputs, "environment": {**record.inputs["environment"], "read": {"EARLY": "1"}}})
+    verdict, asked = play(plan.Wanted(times=3, resume=True), {})
+    assert verdict.holds
+    assert verdict.diagnosis is None
+    assert [one["stop"] for one in asked] == [None, None, None, 2]  # the middle of the five epochs that there were, and not of nine
+    assert [one["way"].read for one in asked] == [frozenset(), *[frozenset({"EARLY", "LATE"})] * 3]  # they stay as they are
+    assert verdict.left_out == {"cores": "one core", "locale": "one locale"}
+
+
+def test_the_first_that_differs_is_looked_into(play: Play) -> None:
+    verdict, asked = play(plan.Wanted(times=4), {2: {"optimizer": "2"}, 3: {"history": "2", "optimizer": "3"}})
+    assert (verdict.holds, verdict.differing) == (False, ["optimizer", "history"])
+    assert list(map(list, verdict.differs)) == [[], [], ["optimizer"], ["history", "optimizer"]]
+    assert str(verdict.diagnosis) == asked[2]["name"]
+
+
+def test_what_was_to_be_left_is_not_said_to_be_impossible(play: Play, record: Record) -> None:
+    record.update(read={"*": "stamp"})
+    verdict, _ = play(plan.Wanted(leave=frozenset({"cores"})), {})
+    assert verdict.left_out == {"locale": "one locale", "environment": "the run reads all variables of the environment"}
+
+
+def test_a_run_that_fails_each_time_has_nothing_to_verify(play: Play) -> None:
+    with pytest.raises(Refused, match="fails before it has trained anything"):
+        play(plan.Wanted(), {0: "failed", 1: "failed"})
+
+
+def test_a_run_that_fails_once_does_not_hold(play: Play) -> None:
+    verdict, _ = play(plan.Wanted(), {1: "failed"}, diagnose=False)
+    assert verdict.differing[0] == "status"
+
+
+def test_a_record_that_was_there_takes_part_if_it_is_whole(
+    play: Play, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    there = tmp_path / "runs" / str(record.key)
+    shutil.copytree(record.path, there)
+    assert play(plan.Wanted(), {})[0].record is not None
+    Record.read(there).update(digests={**record.digests, "history": "2"})
+    shutil.rmtree(tmp_path / "work")
+    verdict, _ = play(plan.Wanted(), {})
+    assert verdict.differing == ["history"]
+    assert verdict.record is not None
+    shutil.rmtree(tmp_path / "work")
+    monkeypatch.setattr(integrity, "SMALL", 1)  # a large file is hashed, too
+    (there / "config.yaml").write_text("[]")
+    assert play(plan.Wanted(), {})[0].record is None
+
+
+def test_of_runs_that_fail_the_history_counts_as_far_as_it_came(tmp_path: Path, record: Record) -> None:
+    record.append_epoch(0, {"loss": 1.0})
+    shutil.copytree(record.path, tmp_path / "other")
+    other = Record.read(tmp_path / "other")
+    first, second = (Execution(str(one.path), one.path, "failed", one, None, 1.0) for one in (record, other))
+    assert verify.compared(first, second) == []
+    other.append_epoch(1, {"loss": 2.0})
+    assert verify.compared(first, second) == ["history"]
+
+
+def test_an_entry_of_a_golden_is_of_one_level_and_names_what_is_compared(tmp_path: Path, record: Record) -> None:
+    file = tmp_path / "golden.json"
+    golden.write(file, record)
+    record.content["level"] = "portable"
+    assert golden.compared(file, record).why == ["level strict, here portable"]
+    record.content["level"] = "strict"
+    content = json.loads(file.read_text())
+    del content["goldens"][0]["digests"]["metrics"]  # of an older version
+    file.write_text(json.dumps(content))
+    assert golden.compared(file, record).agrees is True
+    record.content["digests"] = {name: value for name, value in record.digests.items() if name != "optimizer"}
+    assert golden.compared(file, record).differing == ["optimizer"]
+    record.content["inputs"] = {**record.inputs, "data": "e", "seeds": {"master": 2}}
+    assert golden.compared(file, record).inputs == ["seeds.master", "data"]

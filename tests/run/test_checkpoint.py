@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -115,3 +116,62 @@ def test_no_pickle_is_read(tmp_path: Path) -> None:
     (tmp_path / f"000001.{hashlib.sha256(content).hexdigest()}.npz").write_bytes(content)
     with pytest.raises(ValueError, match="allow_pickle"):
         checkpoint.read_newest(tmp_path, 9)
+
+
+@pytest.fixture
+def model() -> Any:
+    """With moving averages, a generator, and a second optimizer as a GAN has it."""
+    import keras
+
+    layers = keras.layers
+    found = keras.Sequential([keras.Input((2,)), layers.Dense(3), layers.BatchNormalization(), layers.Dropout(0.5, seed=1)])
+    found.compile(keras.optimizers.Adam())
+    found.other = keras.optimizers.SGD(momentum=0.9)
+    for optimizer in (found.optimizer, found.other):
+        optimizer.build(found.trainable_variables)
+    return found
+
+
+def taken(model: Any, epochs: int = 2) -> checkpoint.State:
+    reached: Any = SimpleNamespace(changes=dict, built_tokens={}, first_tokens={})
+    return checkpoint.take(model, epochs, reached)
+
+
+def test_all_variables_are_taken_and_put_back(model: Any) -> None:
+    """Moving averages, generators (Keras's global one, too), and what each optimizer remembers."""
+    import keras
+    from keras.src.random.seed_generator import global_seed_generator
+
+    held = [*model.variables, *model.optimizer.variables, *model.other.variables, global_seed_generator().state]
+    assert len({variable.path for variable in model.variables}) == 2 + 4 + 1
+    state = taken(model)
+    before = [keras.ops.convert_to_numpy(variable).copy() for variable in held]
+    for variable in held:
+        variable.assign(variable + keras.ops.ones_like(variable))
+    checkpoint.put_variables(model, state)
+    for variable, value in zip(held, before, strict=True):
+        assert keras.ops.convert_to_numpy(variable).tobytes() == value.tobytes(), variable.path
+
+
+def test_whether_a_callback_has_stopped_it_is_taken(model: Any) -> None:
+    model.stop_training = False
+    assert taken(model).stopped is False
+    model.stop_training = True
+    assert taken(model).stopped is True
+
+
+def test_layers_that_were_frozen_since_are_no_place_for_a_checkpoint(model: Any) -> None:
+    state = taken(model)
+    model.layers[0].trainable = False
+    with pytest.raises(states.CannotRestore, match="frozen"):
+        checkpoint.put_variables(model, state)
+
+
+def test_nothing_is_put_where_anything_does_not_fit(model: Any) -> None:
+    state, first = taken(model), model.variables[0]
+    state.optimizer.pop()
+    first.assign(first + 1)
+    changed = np.asarray(first).tobytes()
+    with pytest.raises(states.CannotRestore):
+        checkpoint.put_variables(model, state)
+    assert np.asarray(first).tobytes() == changed

@@ -162,3 +162,53 @@ def test_an_operation_without_a_deterministic_form_is_refused_wherever_it_stands
 def test_an_exception_of_the_users_own_keeps_its_traceback(config: Callable[..., Any]) -> None:
     assert determinism.cannot_keep(ValueError("this model is not deterministic"), config()) is None
     assert determinism.cannot_keep(RuntimeError('"f" cannot be called when determinism is enabled.'), config("determinism=seeded")) is None
+
+
+@pytest.mark.parametrize("kind", ["intra_op", "inter_op"])
+def test_each_number_of_threads_is_the_levels_or_the_run_is_refused(kind: str, config: Callable[..., Any]) -> None:
+    import tensorflow as tf
+
+    tf.constant(1) + 1  # it has started its threads
+    threads = {"intra_op": 1, "inter_op": 1, kind: 7}
+    with pytest.raises(Refused, match=rf"determinism=strict needs threads\.{kind}=7"):
+        determinism.apply({**level(config()), "environment": STRICT, "threads": threads})
+    assert (tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threading.get_inter_op_parallelism_threads()) == (1, 1)
+
+
+def test_a_process_that_is_deterministic_is_none_for_a_level_that_is_not(config: Callable[..., Any]) -> None:
+    weaker = {**level(config()), "environment": STRICT, "level": "seeded", "op_determinism": False}
+    with pytest.raises(Refused, match="determinism=seeded runs without op determinism"):
+        determinism.apply(weaker)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_short_mantissa_is_as_the_level_says(wanted: bool, config: Callable[..., Any]) -> None:
+    import tensorflow as tf
+
+    whole = {**level(config()), "environment": STRICT}
+    assert whole["tensor_float_32"] is False
+    try:
+        determinism.apply({**whole, "tensor_float_32": wanted})
+        assert tf.config.experimental.tensor_float_32_execution_enabled() is wanted
+    finally:
+        determinism.apply(whole)
+
+
+def test_kerass_own_settings_are_its_defaults_whatever_keras_json_says() -> None:
+    import keras
+
+    try:
+        for name, value in (("floatx", "float64"), ("epsilon", 1e-3), ("image_data_format", "channels_first")):
+            getattr(keras.config, f"set_{name}")(value)
+        determinism.apply_to_keras()
+        assert (keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()) == ("float32", 1e-7, "channels_last")
+    finally:
+        determinism.apply_to_keras()
+
+
+def test_a_backend_brings_variables_of_its_own_and_several_devices_count(config: Callable[..., Any]) -> None:
+    said = {"level": "strict", "environment": {"A": "1", "B": "1"}, "backends": {"jax": {"B": "2"}, "tensorflow": {"C": "3"}}}
+    assert determinism.merged(said, "jax") == {"level": "strict", "environment": {"A": "1", "B": "2"}}
+    assert determinism.merged(said, "tensorflow")["environment"] == {"A": "1", "B": "1", "C": "3"}
+    assert "replicas" not in determinism.of(config())
+    assert determinism.of(config("strategy=mirrored", "strategy.replicas=2"))["replicas"] == 2

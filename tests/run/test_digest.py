@@ -41,3 +41,23 @@ def test_shape_type_and_grouping_count() -> None:
     zeros = np.zeros(4, "float32")
     kinds = [[zeros], [zeros.reshape(2, 2)], [zeros.astype("float64")], [zeros[:2], zeros[:2]], [zeros.view("int32")]]
     assert len({digest.arrays(kind) for kind in kinds}) == len(kinds)
+
+
+def test_the_weights_of_a_model_are_moving_averages_too_and_its_generators_are_apart() -> None:
+    import keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((2,)), layers.Dense(3), layers.BatchNormalization(), layers.Dropout(0.5, seed=1), layers.Dense(1)]
+    )
+    assert [array.shape for array in digest.weights(model)] == [(2, 3), (3,), *[(3,)] * 4, (3, 1), (1,)]
+    (generator,) = digest.generators(model)
+    assert generator.tolist() == np.asarray(model.layers[2].seed_generator.state).tolist()
+
+
+def test_final_metrics() -> None:
+    other_nan = np.frombuffer(np.uint64(0x7FF8000000000001).tobytes(), "<f8")[0]
+    expected = hashlib.sha256(b"a\n" + struct.pack("<d", 0.5) + b"b\n" + struct.pack("<d", float("nan")))
+    assert digest.metrics({"b": float("nan"), "a": 0.5}) == expected.hexdigest()
+    assert digest.metrics({"b": other_nan, "a": 0.5}) == expected.hexdigest()
+    assert digest.metrics({"b": 0.0}) != digest.metrics({"b": -0.0})

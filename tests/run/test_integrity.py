@@ -293,3 +293,51 @@ def test_a_run_that_goes_on_has_nothing_too_much(tmp_path: Path) -> None:
     found = made(tmp_path, finished=False)
     (found.path / "mine.txt").touch()
     assert found.surplus() == []
+
+
+def test_files_in_folders_are_a_callbacks_own_whatever_they_are_called(tmp_path: Path) -> None:
+    found = made(tmp_path, finished=False)
+    own = ["log/record.json", "log/tracking.json", "log/checkpoints/1.h5", "log/again/2.h5"]
+    for name in own:
+        (found.path / name).parent.mkdir(exist_ok=True)
+        (found.path / name).write_text("mine")
+    for name in ("checkpoints/1.npz", "again/record.json", ".hidden/x", "log/.hidden", "tracking.json"):
+        (found.path / name).parent.mkdir(exist_ok=True)
+        (found.path / name).write_text("not of the record")
+    found.finish({}, {"history": digest.history(HISTORY)})
+    assert {name for name in found.content["files"] if "/" in name} == {*own, "log/mine.csv"}
+    assert found.surplus() == []
+    flip(found.path / own[0])
+    assert own[0] in reuse.damage(found)
+
+
+def test_a_large_file_that_has_grown_is_seen_on_each_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made(tmp_path)
+    monkeypatch.setattr(integrity, "SMALL", 100)
+    with (found.path / "model.keras").open("ab") as file:
+        file.write(b"more")
+    assert reuse.damage(found).startswith("model.keras: it has 1,284 bytes and had 1,280")
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(integrity, "_flush", lambda path: order.append(f"{path.name} {(tmp_path / 'model.keras').exists()}"))
+    (tmp_path / "partial").touch()
+    integrity.publish(tmp_path / "partial", tmp_path / "model.keras")
+    assert order == ["partial False", f"{tmp_path.name} True"]
+
+
+def test_a_forced_run_that_was_broken_off_goes_on_and_one_that_has_ended_is_made_anew(tmp_path: Path) -> None:
+    found = made(tmp_path)
+    again = found.path / "again"
+    assert reuse.where(found.path, tmp_path, True, print)[0] == again
+    shutil.copytree(made(tmp_path / "other", finished=False).path, again)
+    place, old, before = reuse.where(found.path, tmp_path, True, print)
+    assert (place, old is not None and old.status, before is not None and before.status) == (again, record.RUNNING, record.FINISHED)
+    shutil.rmtree(again)
+    shutil.copytree(made(tmp_path / "third").path, again)
+    place, old, before = reuse.where(found.path, tmp_path, True, print)
+    assert (place, old, again.exists()) == (again, None, False)
+    other = made(tmp_path / "fourth", finished=False)
+    place, old, before = reuse.where(other.path, tmp_path / "fourth", True, print)
+    assert (place, old is not None, before) == (other.path, True, None)  # it has not ended: it goes on, forced or not

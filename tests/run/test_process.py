@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,35 @@ def test_the_test_process_is_what_strict_asks_for() -> None:
     needed = determinism.of(configs.composed("determinism=strict"))["environment"]
     assert {name: value for name, value in needed.items() if value is not None} == STRICT
     assert all(os.environ[name] == value for name, value in STRICT.items())
+
+
+def test_what_an_image_has_set_itself_is_nobodys_word() -> None:
+    of_image = {process.IMAGE_SETS: "OMP_NUM_THREADS=1 KERAS_BACKEND=tensorflow", "OMP_NUM_THREADS": "1"}
+    assert process.conflicts({"OMP_NUM_THREADS": "4"}, of_image) == []
+    assert len(process.conflicts({"OMP_NUM_THREADS": "4"}, {**of_image, "OMP_NUM_THREADS": "2"})) == 1
+
+
+def test_a_child_gets_what_is_needed_and_is_judged_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (process.REPLACED, process.ENTROPY, "UNWANTED", "MINE", "PYTHONHASHSEED"):
+        monkeypatch.setenv(name, "3")
+    env = process.environment(NEEDED)
+    assert {name: env.get(name) for name in (*NEEDED, "MINE")} == {**NEEDED, "MINE": "3"}
+    assert not {process.REPLACED, process.ENTROPY, "UNWANTED"} & set(env)
+
+
+def test_signals_are_handed_on_meanwhile_and_put_back() -> None:
+    got: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(-1))
+    try:
+        with process.signals_to(lambda number, frame: got.append(number)):
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert got == [signal.SIGTERM, signal.SIGINT, -1]
+
+
+def test_variables_of_a_backend_decide_its_bits_alone() -> None:
+    assert "MKL_NUM_THREADS" in process.deciding("torch")
+    assert "MKL_NUM_THREADS" not in process.deciding("tensorflow")

@@ -164,3 +164,30 @@ def test_which_gpu_a_scheduler_gives_is_not_what_counts_but_of_which_kind(chosen
     found = provenance.visible(gpus, chosen)
     assert found == (None if left is None else [{"name": name} for name in left])
     assert provenance.visible([], chosen) == []  # nothing to choose from: no launcher's variable gives another key
+
+
+def test_the_kind_of_cpu_counts_but_at_portable() -> None:
+    assert provenance.environment({**LEVEL, "level": "portable"})["cpu"] == {"baseline": "x86-64-v3"}
+    assert provenance.environment({**LEVEL, "level": "strict"})["cpu"] == provenance.cpu()
+
+
+def test_which_gpus_are_seen_counts_and_the_variable_only_where_it_says_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = [{"name": "a"}, {"name": "b"}]
+    monkeypatch.setattr(provenance, "gpu", lambda: gpus)
+    for chosen, seen, left in (("1", gpus[1:], {}), ("GPU-3f", gpus, {"CUDA_VISIBLE_DEVICES": "GPU-3f"}), (None, gpus, {})):
+        variables = {"OTHER": "1", **({} if chosen is None else {"CUDA_VISIBLE_DEVICES": chosen})}
+        assert provenance.left_by(variables) == seen
+        assert variables == {"OTHER": "1", **left}
+
+
+def test_an_images_commit_may_be_one_of_a_changed_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "_git", lambda *words, **more: "")
+    for told, found in (("abc-dirty", {"commit": "abc", "dirty": True}), ("unknown", {"commit": None, "dirty": None})):
+        monkeypatch.setenv("SEEDBED_COMMIT", told)
+        assert provenance.git() == found
+
+
+def test_a_diff_that_is_too_large_is_cut_and_says_so(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "LARGEST_DIFF", 100)
+    (checkout / "src" / "a.py").write_text("x = 2\n" * 100)
+    assert provenance.diff() == provenance.diff()[:100] + "\n# cut: the diff is larger than this\n"

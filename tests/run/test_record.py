@@ -17,10 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from run import records
 
 from seedbed import Refused
 from seedbed.run import config as configs
 from seedbed.run import record, training
+from seedbed.run.record import Record
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
@@ -228,3 +230,65 @@ def test_files_that_a_config_names_count_by_what_is_in_them_and_not_where_callba
     before = key(mine)
     (tmp_path / "out.txt").write_text("what a run has written")
     assert key(mine) == before
+
+
+def test_epochs_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    found = records.made(tmp_path, finished=False)
+    found.keep_epochs(2)
+    assert found.history() == records.HISTORY[:2]
+    found.append_epoch(2, {"loss": 0.125})
+    assert found.history() == [*records.HISTORY[:2], {"loss": 0.125}]
+    found.keep_epochs(0)
+    assert found.history() == []
+
+
+def test_a_record_says_finished_when_its_files_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = records.made(tmp_path, finished=False)
+    (found.path / "checkpoints").mkdir()
+    order: list[str] = []
+    real, write = os.fsync, record.write_atomically
+
+    def fsync(handle: int) -> None:
+        order.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)  # noqa: PTH115
+        real(handle)
+
+    def written(path: Path, content: Any, durable: bool = True) -> None:
+        if '"finished"' in str(content):
+            order.append("says finished")
+            assert (found.path / "checkpoints").exists()  # what a run would go on from, until then
+        write(path, content, durable)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(record, "write_atomically", written)
+    found.finish({}, {"history": "1"})
+    before = order[: order.index("says finished")]
+    assert {"model.keras", "mine.csv", "history.jsonl", "log", found.path.name, found.path.parent.name} <= set(before)
+    assert not (found.path / "checkpoints").exists()
+
+
+def test_whether_a_key_is_held_is_asked_without_holding_it(tmp_path: Path) -> None:
+    key, other = "a" * 64, "a" * 63 + "b"
+    assert [record.is_held(tmp_path, key) for _ in range(2)] == [False, False]
+    with record.locked(tmp_path, key):
+        assert record.is_held(tmp_path, key)
+        assert not record.is_held(tmp_path, other)
+    assert not record.is_held(tmp_path, key)
+
+
+def test_all_records_the_oldest_first_and_those_that_were_forced_too(tmp_path: Path) -> None:
+    for name, started in (("b" * 64, 1.0), ("a" * 64, 3.0), (f"{'a' * 64}/again", 2.0)):
+        made = Record.create(tmp_path / name, {"key": name[:64]}, "", "")
+        made.update(timing={"started": started})
+    (tmp_path / "studies").mkdir()
+    assert [one.path.relative_to(tmp_path).as_posix()[-7:] for one in record.all_records(tmp_path)] == ["bbbbbbb", "a/again", "aaaaaaa"]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [("finished", None, 0), ("failed", "the loss", 1), ("interrupted", "stopped by SIGTERM", 143), ("interrupted", "stopped by SIGINT", 130),
+     ("interrupted", "The run was broken off: stopped by SIGTERM", 1)],
+)  # fmt: skip
+def test_the_exit_status_of_a_record(status: str, error: str | None, expected: int, tmp_path: Path) -> None:
+    one = Record(tmp_path)
+    one.content = {"status": status, "error": error}
+    assert one.exit_status() == expected

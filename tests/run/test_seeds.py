@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -88,3 +89,29 @@ def test_global_generators_are_put_back() -> None:
         inside = random.random(), np.random.random()
     assert inside == (random.Random(1).random(), np.random.RandomState(2).random())
     assert (random.random(), np.random.random()) == expected
+
+
+def test_generators_without_a_seed_begin_from_the_stream_numpy() -> None:
+    def drawn(numpy: int) -> list[float]:
+        with seeds.global_generators(1, numpy):
+            return [np.random.default_rng().random(), np.random.default_rng().random(), np.random.RandomState().random_sample()]
+
+    first = drawn(2)
+    assert drawn(2) == first
+    assert not set(drawn(3)) & set(first)
+    assert len(set(first)) == 3
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [random.random, np.random.random, lambda: np.random.normal(), lambda: np.random.default_rng()],
+    ids=["python", "numpy", "normal", "unseeded"],
+)
+def test_a_single_draw_is_seen(draw: Callable[[], object]) -> None:
+    """Of NumPy's global generator 624 words are made at a time: what tells a draw is its place among them."""
+    with seeds.global_generators(1, 2):
+        np.random.random()
+        before = seeds.state_hash()
+        assert seeds.state_hash() == before
+        draw()
+        assert seeds.state_hash() != before

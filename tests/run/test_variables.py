@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from seedbed.proof import promise
-from seedbed.run import redaction, training, variables
+from seedbed.run import record, redaction, training, variables
 from seedbed.run.record import Record
 from seedbed.run.session import Session
 
@@ -36,6 +37,7 @@ WAYS = {
     "copy": lambda: os.environ.copy(),
     "or": lambda: os.environ | {"A": "1"},
     "iteration": lambda: [name for name in os.environ if name.startswith("UNI")],
+    "length": lambda: len(os.environ),
 }
 """
 
@@ -53,7 +55,7 @@ def test_a_read_by_a_name_is_seen(way: str, plugin: Callable[..., Path], monkeyp
     assert read == {"UNITS": "16"}
 
 
-@pytest.mark.parametrize("way", ["items", "copy", "or", "iteration"])
+@pytest.mark.parametrize("way", ["items", "copy", "or", "iteration", "length"])
 def test_whoever_goes_through_the_environment_reads_all_of_it(
     way: str, plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_secret_is_known_as_soon_as_it_is_read(plugin: Callable[..., Path], mo
         ("import os\nos.environb[b'A']", {"A"}),
         ("import os\nos.environ['A'] = '1'; os.environ.update(B='2'); del os.environ['C']", set()),
         ("environ = {}\nenviron['A']", set()),
+        ("import os\n'A' not in os.environ; os.environ.setdefault('B', '1'); os.environ.__getitem__('C')", {"A", "B", "C"}),
     ],
 )
 def test_names_that_stand_in_the_source(source: str, names: set[str]) -> None:
@@ -206,3 +209,33 @@ def test_what_a_module_read_when_it_was_imported_counts_for_every_later_run(
     with variables.watched({}):
         assert variables.late(inputs) == {"UNITS": "4"}
     del sys.modules["importing"]
+
+
+def test_what_the_key_names_already_is_not_listed_again() -> None:
+    inputs: dict[str, Any] = {
+        "code": {},
+        "determinism": {"environment": {"OF_LEVEL": "1"}},
+        "environment": {"variables": {"OF_BACKEND": "2"}, "read": {"EARLY": "3"}},
+    }
+    with variables.watched(dict.fromkeys(("OF_LEVEL", "OF_BACKEND", "EARLY", "SEEDBED_ROOT", "LATE"), "9")):
+        assert variables.late(inputs) == {"LATE": "9"}
+
+
+def test_a_record_is_used_where_what_it_has_read_is_as_it_was_and_else_the_key_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs: dict[str, Any] = {"environment": {"read": {"EARLY": "1"}}}
+    monkeypatch.setenv("LATE", "2")
+    first = record.key_of(inputs)
+    with variables.settled(tmp_path, inputs, print) as found:
+        assert found == (first, inputs)  # there is no record yet
+    (tmp_path / first).mkdir()
+    (tmp_path / first / "record.json").write_text(json.dumps({"read": {"LATE": "2"}}))
+    with variables.settled(tmp_path, inputs, print) as found:
+        assert found == (first, inputs)
+    monkeypatch.setenv("LATE", "3")
+    with variables.settled(tmp_path, inputs, print) as (key, now):
+        assert now == {"environment": {"read": {"EARLY": "1", "LATE": "3"}}}
+        assert key == record.key_of(now) != first
+        assert record.is_held(tmp_path, key)
+        assert not record.is_held(tmp_path, first)

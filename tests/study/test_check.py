@@ -119,3 +119,14 @@ def test_an_output_that_one_of_the_two_lacks_differs(tasks: list[Task], tmp_path
     verdict = check.judged(tasks[3], tmp_path / "scratch", 0, tasks, "call")
     assert verdict is not None
     assert (verdict.agrees, list(verdict.differing)) == (False, ["predictions"])
+
+
+def test_levels_that_promise_the_same_bits_are_checked_and_an_older_record_says_less(
+    config: Callable[..., Any], plugin: Callable[..., Path], tmp_path: Path
+) -> None:
+    plugin("plain_or_not", "import ctypes\ndef model(spec):\n    return None\n")
+    words = ["data=digits", "~model", "+model={_target_: plain_or_not.model}"]
+    assert [check.number(config(*words, f"determinism={level}")) for level in ("strict", "portable", "seeded")] == [1, 1, 0]
+    for name, more, shared in (("a", {}, False), ("b", {"not_shared": {}}, True), ("c", {"earlier_runs": 0, "not_shared": {}}, False)):
+        _record(tmp_path / name, "a", **more)
+        assert check.shared(check.Record.read(tmp_path / name)) is shared, name

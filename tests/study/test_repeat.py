@@ -77,3 +77,38 @@ def test_a_table_keeps_every_bit() -> None:
     read = list(csv.DictReader(report.as_csv(rows).splitlines()))
     assert [float(row["a"]) for row in read] == [0.1 + 0.2, 1e-300]
     assert [(row["b"], row["c"]) for row in read] == [("", ""), ("", "x,y")]
+
+
+def test_a_metric_is_one_that_every_run_has_and_the_test_part_comes_first() -> None:
+    whole = {"train_loss": 1.0, "validation_loss": 1.0, "test_loss": 1.0}
+    assert result(whole, whole).names() == ["test_loss", "validation_loss", "train_loss"]
+    assert result(whole, {"validation_loss": 1.0, "test_auc": 1.0}).names() == ["validation_loss"]
+
+
+def notes(folder: Path, *states: dict[str, Any]) -> list[plan.Task]:
+    (folder / "seeds").mkdir()
+    tasks = [plan.Task(folder, master) for master in range(1, len(states) + 1)]
+    for task, state in zip(tasks, states, strict=True):
+        if state:
+            task.note(**state)
+    return tasks
+
+
+def test_what_a_call_has_done_is_counted(tmp_path: Path) -> None:
+    done = {"call": "now", "status": FINISHED}
+    tasks = notes(tmp_path, done, {**done, "reused": True}, {**done, "status": "failed"}, {}, {"call": "now", "status": "begun"})
+    assert repeat.counts(tasks, "now") == {"trained": 1, "reused": 1, "failed": 1, "left": 2}
+
+
+def test_what_every_seed_is_refused_for_is_the_configs_fault(tmp_path: Path) -> None:
+    refused = {"status": plan.REFUSED, "call": "now", "error": "no"}
+    for number, (states, said) in enumerate([
+        ([refused, refused], True), ([refused, {**refused, "error": "other"}], False), ([refused, {"status": FINISHED, "call": "now"}], False),
+    ]):  # fmt: skip
+        (folder := tmp_path / str(number)).mkdir()
+        tasks = notes(folder, *states)
+        if said:
+            with pytest.raises(Refused, match=r"^no$"):
+                repeat._refuse_what_concerns_all(tasks, "now")
+        else:
+            repeat._refuse_what_concerns_all(tasks, "now")
