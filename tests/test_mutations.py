@@ -13,7 +13,7 @@ OTHER_TIERS = frozenset({"integration", "slow", "image", "emulation"})
 
 
 def test_names_are_unique_and_there_are_enough() -> None:
-    assert len(FAULTS) >= 45
+    assert len(FAULTS) >= 100
     assert [name for name, count in Counter(fault.name for fault in FAULTS).items() if count > 1] == []
 
 

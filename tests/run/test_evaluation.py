@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
-from seedbed.run import digest, training
+from seedbed.run import digest, evaluation, training
+from seedbed.run.data import DataSet
 from seedbed.run.recorder import NotFinite
 
 OWN = """
@@ -141,3 +145,45 @@ class Stop(keras.callbacks.Callback):
             self.stopped.append(True)
             os.kill(os.getpid(), signal.SIGTERM)
 """
+
+
+def evaluated(outcomes: dict[str, Any], engine: str, composed: Any) -> tuple[Any, Any, list[str]]:
+    """What is evaluated of made-up parts; outcomes: what a metric of each part is, or the error that it raises."""
+    parts = {name: (np.full((2, 1), number, "float32"), np.zeros(2, "float32")) for number, name in enumerate(outcomes)}
+    names = dict(enumerate(outcomes))
+
+    def metrics(part: Any, batch: int) -> Any:
+        outcome = outcomes[names[int(part[0][0, 0])]]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return {"loss": outcome, "f1": [0.25, 0.5]}
+
+    shared: Any = SimpleNamespace(engine=SimpleNamespace(evaluate=metrics, predict=lambda part, batch: part[0]))
+    found, predictions, failures = evaluation.evaluated(shared, engine, composed, DataSet(**parts), lambda: pytest.fail("not ready-made"))
+    return found, None if not len(predictions) else names[int(predictions[0, 0])], [what for what, _ in failures]
+
+
+def test_each_held_out_part_is_evaluated_and_the_last_one_predicted(config: Callable[..., Any]) -> None:
+    found, predicted, failures = evaluated({"train": 1.0, "validation": 2.0, "test": 3.0}, "loop", config())
+    assert found == {"validation_loss": 2.0, "validation_f1_0": 0.25, "validation_f1_1": 0.5,
+                     "test_loss": 3.0, "test_f1_0": 0.25, "test_f1_1": 0.5}  # fmt: skip
+    assert (predicted, failures) == ("test", [])
+    found, predicted, _ = evaluated({"train": 1.0, "validation": 2.0}, "loop", config())
+    assert ({name.split("_")[0] for name in found}, predicted) == ({"validation"}, "validation")
+    found, predicted, _ = evaluated({"train": 1.0}, "loop", config())
+    assert ({name.split("_")[0] for name in found}, predicted) == ({"train"}, "train")
+
+
+def test_metrics_of_some_parts_beside_an_epochs_are_none(config: Callable[..., Any]) -> None:
+    found, predicted, failures = evaluated({"train": 1.0, "validation": KeyError("no"), "test": 3.0}, "loop", config())
+    assert (found, predicted, failures) == ({}, "test", ["metrics of the part validation"])
+    assert evaluation.of_the_last_epoch({"loss": 1.0, "val_loss": 2.0}) == {"train_loss": 1.0, "validation_loss": 2.0}
+
+
+def test_a_full_disk_while_a_part_is_evaluated_concerns_the_run(config: Callable[..., Any]) -> None:
+    with pytest.raises(OSError, match="full"):
+        evaluated({"train": 1.0, "test": OSError(errno.ENOSPC, "full")}, "loop", config())
+    several = config()
+    several.strategy.name = "multi_worker"
+    with pytest.raises(KeyError):  # the other workers would wait for this one
+        evaluated({"train": 1.0, "test": KeyError("no")}, "loop", several)

@@ -134,3 +134,27 @@ def test_a_multirun_keeps_no_password_of_a_config_file(word: str, tmp_path: Path
     assert [path.name for path in written].count("multirun.yaml") == 1
     assert not [path for path in written if b"planted-six" in path.read_bytes()]
     assert OmegaConf.save.__module__ == "omegaconf.omegaconf"
+
+
+def test_other_names_and_forms_of_secrets() -> None:
+    redaction.know_environment(
+        {"S3_ACCESS_KEY": "abcdefgh", "API_KEY": "ijklmnop", "APIKEY": "qrstuvwx", "db_passwd": "12345678", "GCP_CREDENTIALS": "87654321"}
+    )
+    assert redaction.redacted("abcdefgh ijklmnop qrstuvwx 12345678 87654321") == (
+        "${S3_ACCESS_KEY} ${API_KEY} ${APIKEY} ${db_passwd} ${GCP_CREDENTIALS}"
+    )
+    assert redaction.redacted("https://host/?Password=x&API_KEY=y&sig=z") == "https://host/?Password=…&API_KEY=…&sig=…"
+    redaction.know("swo%40rd", "${QUOTED}")
+    assert redaction.redacted("swo@rd") == "${QUOTED}"
+    redaction.know("on", "${SHORT}")
+    assert redaction.redacted("go on") == "go on"  # no message could be read
+
+
+def test_a_word_is_told_without_its_credentials_and_with_all_else() -> None:
+    told = {
+        "tracking.uri=https://me:pw@host/x?a=1&token=t&b=2": "tracking.uri=https://host/x?a=1&b=2",
+        "tracking.uri=https://host/x?password=t": "tracking.uri=https://host/x",
+        "url=https://${oc.env:SEEDBED_CREDENTIALS_1,hidden}@host": "url=https://host",
+        "model=cnn": "model=cnn",
+    }
+    assert {word: redaction.without_credentials(word) for word in told} == told

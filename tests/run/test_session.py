@@ -16,8 +16,9 @@ import pytest
 from run.leftovers import FIRST, PROGRAMS, Program
 
 from seedbed.run import training
+from seedbed.run.data import DataSet
 from seedbed.run.record import Record
-from seedbed.run.session import Session
+from seedbed.run.session import Session, Worn
 
 
 @pytest.fixture
@@ -99,3 +100,44 @@ def test_a_program_that_leaves_nothing_is_shared(trained: Callable[..., Record])
     assert session.worn is None
     assert [record.content["not_shared"] for record in records[1:]] == [{}, {}]
     assert [record.content["earlier_runs"] for record in records] == [0, 1, 2]
+
+
+def made(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A data function as a session calls it: the values are the fingerprint."""
+    return lambda seeds: DataSet((np.ones(2), np.ones(2)), fingerprint=str(function(seeds)), drawn="drawn" in str(function(seeds)))
+
+
+def test_data_that_are_the_same_for_all_seeds_are_made_three_times_and_then_shared() -> None:
+    session, calls = Session(many=True), []
+    load = made(lambda seeds: "same")
+    found = [session.data(lambda seeds: calls.append(seeds["master"]) or load(seeds), {"master": master}, False) for master in (1, 2, 3, 4)]
+    assert calls == [1, 1, 2]  # the first once more, and under another seed
+    assert all(one is found[0] for one in found)
+    assert session.why.get("data") == "this process's first run"
+
+
+@pytest.mark.parametrize(("load", "takes"), [
+    (made(lambda seeds: seeds["master"]), False), (made(lambda seeds: "same, and drawn"), False), (made(lambda seeds: "same"), True),
+])  # fmt: skip
+def test_data_that_may_follow_the_seeds_are_made_for_each(load: Callable[[Any], Any], takes: bool) -> None:
+    session = Session(many=True)
+    found = [session.data(load, {"master": master}, takes) for master in (1, 2, 3, 4)]
+    assert len({id(one) for one in found}) == 4
+    assert "depend on the seeds" in session.why["data"]
+    assert session.worn is None
+
+
+def test_data_that_are_others_when_they_are_made_again_need_a_process_of_their_own() -> None:
+    session, count = Session(many=True), iter(range(9))
+    session.data(made(lambda seeds: next(count) // 2), {"master": 1}, False)
+    with pytest.raises(Worn, match="other data when it is called again with the same seeds"):
+        session.data(made(lambda seeds: next(count) // 2), {"master": 2}, False)
+    assert session.worn
+
+
+def test_what_is_the_same_for_all_seeds_is_made_once_where_runs_share() -> None:
+    for many, follows, count in ((True, False, 1), (True, True, 2), (False, False, 2)):
+        session, calls = Session(many=many), []
+        for _ in range(2):
+            session.once("code", lambda calls=calls: calls.append(1), follows)
+        assert len(calls) == count

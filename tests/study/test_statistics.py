@@ -482,3 +482,18 @@ def test_shares_have_no_unit(x: list[float], y: list[float], unit: float) -> Non
     assert plain.interval is not None
     assert scaled.interval == (plain.interval[0] * unit**2, plain.interval[1] * unit**2)
     assert our.components({"s": x[::-1]}, y[::-1])[0] == plain
+
+
+def test_a_difference_that_is_rounding_alone_counts_as_a_tie() -> None:
+    """Of float32 values, and one that is far smaller than the others' resolution."""
+    a = np.array([0.5, 0.25, 0.75, 0.5, 0.125], "float32").astype("float64")
+    b = a.copy()
+    b[0] = np.nextafter(np.float32(0.5), np.float32(1))
+    b[1:3] -= 0.125
+    found = our.paired(a, b, True)
+    assert (found.n, found.ties, found.probability) == (5, 3, 0.7)
+
+
+def test_how_far_off_a_single_run_is_follows_the_confidence() -> None:
+    values = np.arange(21.0)
+    assert [our.summary(values, confidence).single for confidence in (0.5, 0.95)] == [5.0, 10.0]

@@ -167,3 +167,16 @@ def test_the_search_for_a_study_s_runs_ends(tmp_path: Path, monkeypatch: pytest.
     answer = {"experiment": {"experiment_id": "1", "name": "x", "lifecycle_stage": "active"}, "runs": [], "next_page_token": "more"}
     with hostile.serving(hostile.constant(answer)) as server:
         assert fetching.fetch(folder, [1], server.uri, "x") == []
+
+
+def test_what_is_asked_inside_of_something_else_has_what_is_left_of_its_time() -> None:
+    with limits.asking("http://host", 100.0):
+        outer = limits._HELD.get()
+        assert outer is not None
+        for seconds, less in ((1000.0, False), (1.0, True)):
+            with limits.asking("http://host", seconds):
+                inner = limits._HELD.get()
+                assert inner is not None
+                assert (inner.ends < outer.ends) is less
+                assert inner.ends <= outer.ends
+        assert limits._HELD.get() is outer
