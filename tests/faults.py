@@ -174,6 +174,14 @@ FAULTS = (
         "run/test_record.py::test_a_key_depends_on_what_the_inputs_are_and_not_on_their_order",
     ),
     _fault(
+        "key: files of no item",
+        "seedbed/run/fingerprint.py",
+        "_hash_files(digest, [path for path in part.files if str(path) not in named])",
+        "_hash_files(digest, [path for path in part.files if str(path) in named])",
+        "a file that all examples are made with, and that no item names, doesn't count",
+        "run/test_fingerprint.py::test_a_file_that_no_item_names_counts_too",
+    ),
+    _fault(
         "key: read later",
         "seedbed/run/variables.py",
         "return now if now != read else {}",
@@ -873,12 +881,12 @@ FAULTS = (
         "study/test_check.py::test_an_output_that_one_of_the_two_lacks_differs",
     ),
     _fault(
-        "study: folder",
+        "study: data",
         "seedbed/study/plan.py",
-        '"seeds": held, "vary": vary, "off": off})',
-        '"seeds": held, "off": off})',
-        "studies of two streams have one folder",
-        "study/test_plan.py::test_another_question_has_a_folder_of_its_own",
+        '"study": study, "data": plain["data"]["source"], ',
+        '"study": study, ',
+        "studies of two files have one folder",
+        "study/test_plan.py::test_studies_of_two_files_are_two_though_their_runs_are_named_by_what_is_in_them",
     ),
     _fault(
         "study: another machine",

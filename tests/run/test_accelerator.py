@@ -80,7 +80,7 @@ def test_what_tensorflow_was_built_with(cuda_version: str, cudnn_version: str, r
 
 
 @pytest.mark.parametrize(("chosen", "hidden"), [
-    (None, False), ("", True), ("-1", True), (" -1", True), ("-1,0", True), ("NoDevFiles", True), ("0", False), ("1,0", False), ("GPU-3f", False),
+    (None, False), ("", True), ("-1", True), (" -1", True), ("-1,0", True), ("-2", True), ("NoDevFiles", True), ("0", False), ("1,0", False), ("GPU-3f", False),
 ])  # fmt: skip
 def test_a_gpu_that_is_hidden_on_purpose(chosen: str | None, hidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -298,3 +298,23 @@ def test_hashing_rows_costs_less_than_five_nanoseconds_a_byte() -> None:
     x = np.random.default_rng(1).normal(size=(20_000, 28, 28)).astype("float32")
     seconds = min(timeit.repeat(lambda: fingerprint.row_hashes([x]), number=1, repeat=3))
     assert seconds * 1e9 / x.nbytes < 5
+
+
+def test_a_file_that_no_item_names_counts_too(tmp_path: Path) -> None:
+    """What `load` reads for all examples, say: a table of labels."""
+    found = []
+    for content in ("a", "b"):
+        (tmp_path / "labels.csv").write_text(content)
+        part = Examples(np.arange(3), load=lambda x: (x, x), files=[tmp_path / "labels.csv"])
+        found.append(fingerprint.of(DataSet(part)))
+    assert found[0] != found[1] != fingerprint.of(DataSet(Examples(np.arange(3), load=lambda x: (x, x))))
+
+
+def test_the_contents_of_files_stand_for_their_names_wherever_a_config_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.npz").write_text("a")
+    (tmp_path / "plain").write_text("b")
+    (tmp_path / "folder.d").mkdir()
+    stands = f"file {hashlib.sha256(b'a').hexdigest()}"
+    said = {"a": "weights.npz", "b": ["./weights.npz", {"c": str(tmp_path / "weights.npz")}], "d": "plain", "e": "folder.d", "f": 1.5}
+    assert fingerprint.with_contents(said) == {**said, "a": stands, "b": [stands, {"c": stands}]}  # a word is a word
