@@ -368,6 +368,22 @@ FAULTS = (
         "run/test_going_on.py::test_class_weights_count",
     ),
     _fault(
+        "loop: the last epoch of a call",
+        "seedbed/run/loop.py",
+        "recording.last = epoch + count - 1",
+        "recording.last = epoch + count",
+        "what many epochs in one call leave is never saved",
+        "run/test_loop.py::test_many_epochs_in_a_call_and_what_is_called_around_them",
+    ),
+    _fault(
+        "loop: end of training",
+        "seedbed/run/loop.py",
+        "        called.on_train_end(logs)\n",
+        "",
+        "early stopping doesn't put its best weights back",
+        "run/test_loop.py::test_many_epochs_in_a_call_and_what_is_called_around_them",
+    ),
+    _fault(
         "loop: metrics of validation",
         "seedbed/run/loop.py",
         "                model.reset_metrics()\n                values = model._get",

@@ -524,3 +524,11 @@ def test_a_damaged_cache_is_not_trained_on(cache: Path) -> None:
 def test_an_unknown_data_set(name: str) -> None:
     with pytest.raises(Refused, match="is not one of mnist, fashion_mnist, cifar10, imdb"):
         example.keras_dataset(name)
+
+
+@pytest.mark.parametrize("beginning", [b"BM", b"GIF87a", b"GIF89a", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n"])
+def test_each_kind_of_picture_is_known_by_its_beginning(beginning: bytes, tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(beginning + b"0123456789")
+    assert pictures.is_picture(tmp_path / "picture")
+    (tmp_path / "picture").write_bytes(b" " + beginning)
+    assert not pictures.is_picture(tmp_path / "picture")

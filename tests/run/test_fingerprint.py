@@ -318,3 +318,12 @@ def test_the_contents_of_files_stand_for_their_names_wherever_a_config_names_the
     stands = f"file {hashlib.sha256(b'a').hexdigest()}"
     said = {"a": "weights.npz", "b": ["./weights.npz", {"c": str(tmp_path / "weights.npz")}], "d": "plain", "e": "folder.d", "f": 1.5}
     assert fingerprint.with_contents(said) == {**said, "a": stands, "b": [stands, {"c": stands}]}  # a word is a word
+
+
+def test_a_row_hash_depends_on_no_byte_order_and_on_no_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.arange(70, dtype="<i4").reshape(35, 2)
+    whole = fingerprint.row_hashes([array])
+    assert len(set(whole.tolist())) == 35
+    assert fingerprint.row_hashes([array.astype(">i4")]).tolist() == whole.tolist()
+    monkeypatch.setattr(fingerprint, "BLOCK", 4)
+    assert fingerprint.row_hashes([array]).tolist() == whole.tolist()

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from seedbed.run import building, inputs, looking, loop, targets, training
+from seedbed.run.data import DataSet
 
 MODELS = {
     "mlp": ["model=mlp", "model.dropout=0.2", "model.batch_normalization=true", "model.activation=relu"],
@@ -298,3 +299,40 @@ def test_a_loss_that_is_not_finite_ends_the_history_in_its_epoch(config: Callabl
     assert [run.status for run in runs] == ["failed", "failed"]
     assert 1 < len(runs[0].history()) < 60
     assert repr(runs[0].history()) == repr(runs[1].history())
+
+
+def test_many_epochs_in_a_call_and_what_is_called_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of three epochs; after each the model is that of the last one. What Keras's `fit` does at the end is done, too."""
+    import keras
+
+    ended: list[Any] = []
+
+    class Recording(keras.callbacks.Callback):
+        past, last = keras.callbacks.History(), 0
+
+        def together(self, epoch: int) -> int:
+            return 3
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            ended.append((epoch, self.last, logs["loss"]))
+
+        def on_train_end(self, logs: Any = None) -> None:
+            ended.append(("train", logs["loss"]))
+
+    model: Any = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mean_squared_error")
+    monkeypatch.setattr(model.optimizer, "finalize_variable_values", lambda weights: ended.append(("finalized", len(weights))))
+    engine, orders = loop.Engine(model), []
+    engine.seconds = 1e-9
+
+    def epochs(train: Any, held: Any, some: np.ndarray, batch: Any) -> list[dict[str, float]]:
+        orders.extend(some.tolist())
+        return [{"loss": float(len(orders))}] * len(some)
+
+    monkeypatch.setattr(engine, "_epochs", epochs)
+    x, seeds = np.ones((4, 1), "float32"), {"shuffle": 3}
+    engine.fit(DataSet((x, x)), seeds, range(1, 7), 2, True, [], Recording())
+    assert orders == [inputs.order_of(seeds, epoch, 4, True).tolist() for epoch in range(1, 7)]
+    assert ended[:3] == [(1, 3, 3.0), (2, 3, 3.0), (3, 3, 3.0)]
+    assert ended[-2:] == [("finalized", 2), ("train", 6.0)]
+    assert ended[3:-2] == [(4, 6, 6.0), (5, 6, 6.0), (6, 6, 6.0)]
