@@ -368,6 +368,22 @@ FAULTS = (
         "run/test_going_on.py::test_class_weights_count",
     ),
     _fault(
+        "loop: frozen layers",
+        "seedbed/run/loop.py",
+        'REMAKES = frozenset({"compile", "make_train_function", "trainable"})',
+        'REMAKES = frozenset({"compile", "make_train_function"})',
+        "the loop goes on with the step of layers that a callback has frozen",
+        "run/test_loop.py::test_a_callback_that_may_have_the_step_made_anew_is_fits",
+    ),
+    _fault(
+        "loop: a model's own way",
+        "seedbed/run/loop.py",
+        'OWN_WAYS = ("fit", "evaluate", "predict",',
+        'OWN_WAYS = ("fit", "predict",',
+        "a model's own evaluate is not called",
+        "run/test_loop.py::test_a_model_with_a_way_of_its_own_is_fits",
+    ),
+    _fault(
         "loop: the last epoch of a call",
         "seedbed/run/loop.py",
         "recording.last = epoch + count - 1",

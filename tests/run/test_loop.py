@@ -336,3 +336,26 @@ def test_many_epochs_in_a_call_and_what_is_called_around_them(monkeypatch: pytes
     assert ended[:3] == [(1, 3, 3.0), (2, 3, 3.0), (3, 3, 3.0)]
     assert ended[-2:] == [("finalized", 2), ("train", 6.0)]
     assert ended[3:-2] == [(4, 6, 6.0), (5, 6, 6.0), (6, 6, 6.0)]
+
+
+@pytest.mark.parametrize("name", ["fit", "evaluate", "predict", "make_train_function", "make_test_function", "make_predict_function"])
+def test_a_model_with_a_way_of_its_own_is_fits(name: str, config: Callable[..., Any]) -> None:
+    import keras
+
+    model = type("Own", (keras.Model,), {name: lambda self, *unused, **named: None})()
+    x = np.ones((4, 1), "float32")
+    assert loop.obstacle(model, config(), DataSet((x, x)), []) == f"Own has its own {name}"
+
+
+@pytest.mark.parametrize(
+    "line", ["self.model.layers[0].trainable = False", "self.model.compile('sgd')", "self.model.make_train_function()"]
+)
+def test_a_callback_that_may_have_the_step_made_anew_is_fits(line: str, config: Callable[..., Any]) -> None:
+    import keras
+
+    space: dict[str, Any] = {"keras": keras}
+    exec(f"class Own(keras.callbacks.Callback):\n    def on_epoch_end(self, epoch, logs=None):\n        {line}\n", space)
+    x = np.ones((4, 1), "float32")
+    assert str(loop.obstacle(keras.Model(), config(), DataSet((x, x)), [space["Own"]()])).startswith(
+        "Own may have the train step made anew"
+    )
