@@ -184,8 +184,8 @@ FAULTS = (
     _fault(
         "key: read later",
         "seedbed/run/variables.py",
-        "return now if now != read else {}",
-        "return now if now.keys() != read.keys() else {}",
+        "if now == read:",
+        "if now.keys() == read.keys():",
         "a record is used though a variable that it has read has another value",
         "run/test_variables.py::test_a_record_is_used_where_what_it_has_read_is_as_it_was_and_else_the_key_names_it",
     ),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from seedbed.proof import promise
-from seedbed.run import record, redaction, training, variables
+from seedbed.run import origin, record, redaction, training, variables
 from seedbed.run.record import Record
 from seedbed.run.session import Session
 
@@ -230,7 +230,8 @@ def test_a_record_is_used_where_what_it_has_read_is_as_it_was_and_else_the_key_n
     with variables.settled(tmp_path, inputs, print) as found:
         assert found == (first, inputs)  # there is no record yet
     (tmp_path / first).mkdir()
-    (tmp_path / first / "record.json").write_text(json.dumps({"read": {"LATE": "2"}}))
+    content = {"read": {"LATE": "2"}}
+    (tmp_path / first / "record.json").write_text(json.dumps({**content, origin.FIELD: origin.mark(content, tmp_path / first)}))
     with variables.settled(tmp_path, inputs, print) as found:
         assert found == (first, inputs)
     monkeypatch.setenv("LATE", "3")
