@@ -214,7 +214,7 @@ def _fit(
         together = [Together(recording)]
     model.fit(
         collective.dealt(feed.x), epochs=epochs.stop, initial_epoch=epochs.start, steps_per_epoch=feed.steps, shuffle=False,
-        callbacks=[recorder.LastEpoch(recording), *callbacks, *watching, *resumed, *together, recording.past, recording],
+        callbacks=[recorder.LastEpoch(recording, epochs.stop), *callbacks, *watching, *resumed, *together, recording.past, recording],
         class_weight=weights or None, verbose=0, validation_data=validation,
     )  # fmt: skip
     return "fit"

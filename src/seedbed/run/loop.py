@@ -96,7 +96,7 @@ class Engine:
         """
         model, examples = self.model, len(flat(data.train)[0])
         steps = math.ceil(examples / (batch_size or examples))
-        everybody = [LastEpoch(recording), *callbacks, recording.past, recording]
+        everybody = [LastEpoch(recording, epochs.stop), *callbacks, recording.past, recording]
         called = keras.callbacks.CallbackList(everybody, model=model, epochs=epochs.stop, steps=steps, verbose=0, add_history=True)
         train, held = mapped(tf.constant, data.train), None if data.validation is None else mapped(tf.constant, data.validation)
         model.stop_training, model.train_function = False, None

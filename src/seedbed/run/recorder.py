@@ -153,12 +153,12 @@ class Recorder(keras.callbacks.Callback):
 class LastEpoch(keras.callbacks.Callback):
     """Notes that the last epoch's steps are over. The first callback of the list: any other may fail at an epoch's end."""
 
-    def __init__(self, recording: Recorder) -> None:
+    def __init__(self, recording: Recorder, epochs: int) -> None:
         super().__init__()
-        self.recording = recording
+        self.recording, self.epochs = recording, epochs
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.recording.trained = epoch + 1 == self.recording.config.training.epochs
+        self.recording.trained = epoch + 1 == self.epochs
 
 
 class Resumed(keras.callbacks.Callback):
