@@ -77,8 +77,7 @@ def fsck(argv: list[str]) -> int:
 
 def everything(runs: Path) -> list[Path]:
     """Return the folders that are records, or were to become some."""
-    found = [path for path in sorted(runs.glob("[0-9a-f]*")) if re.fullmatch("[0-9a-f]{64}", path.name)]
-    found += [folder for folder in record.folders(runs) if folder not in found and folder.name != record.AGAIN]
+    found = [path for path in sorted(runs.glob("[0-9a-f]*")) if record.KEY.fullmatch(path.name)]
     return [*found, *(path / "again" for path in found if os.path.lexists(path / "again"))]
 
 
@@ -191,12 +190,16 @@ def _fetched(state: State, words: Sequence[str]) -> State:
     try:
         if (home := _home(folder)) is None:
             raise Refused(
-                "it belongs into RUNS/KEY or RUNS/KEY/again, and this folder has another name. Move it there, then the same again"
+                "it belongs in RUNS/KEY or RUNS/KEY/again, and this folder has another name. Move it there, then run the same command again"
             )
-        (runs, key), found = home, Record.read(folder)
-        for uri, run_id in _copies(found, runs):
-            from seedbed.tracking import fetching
+        (runs, key), copies = home, _copies(Record.read(folder), home[0])
+    except Refused as error:
+        state.why.append(f"MLflow's copy was not fetched: {error}")
+        return state
+    for uri, run_id in copies:
+        from seedbed.tracking import fetching
 
+        try:
             with scratch.folder("fetch", runs) as place, record.locked(runs, key):
                 copy = Record.read(fetching.bring(run_id, uri, place))
                 if copy.key != key:
@@ -205,8 +208,8 @@ def _fetched(state: State, words: Sequence[str]) -> State:
                 integrity.put_aside(folder, runs)
                 copy.path.rename(folder)
             return examined(folder, words, runs)
-    except (Refused, OSError) as error:
-        state.why.append(f"MLflow's copy was not fetched: {error}")
+        except (Refused, OSError) as error:  # the next address may have it
+            state.why.append(f"MLflow's copy was not fetched: {error}")
     return state
 
 

@@ -130,7 +130,7 @@ class Keeps(keras.callbacks.Callback):
         layer = self.model.get_layer("mine")
         layer.table["rates"].append(0.9 * layer.table["rates"][-1])
         layer.mask[COUNT % 4] *= 0.5
-        layer.kernel.assign(keras.ops.convert_to_tensor(layer.kernel) * layer.mask * layer.table["rates"][-1])
+        layer.set_weights([layer.get_weights()[0] * layer.mask * layer.table["rates"][-1]])
     def on_train_end(self, logs=None):
         self.model.set_weights(self.model.averaged)
 """
@@ -142,7 +142,10 @@ class Keeps(keras.callbacks.Callback):
     ids=["jax", "torch", "mirrored"],
 )
 def test_state_in_python_objects_goes_on_elsewhere_too(words: list[str], tmp_path: Path, plugin: Callable[..., Path]) -> None:
-    """An average on the model, a mask and a list of a layer, a module's counter: on other backends, and with replicas."""
+    """An average on the model, a mask and a list of a layer, a module's counter: on other backends, and with replicas.
+
+    On JAX the traces of two steps are not compared: a run starts anew, and says why, where the step could have read what has changed.
+    """
     env = {"PYTHONPATH": str(plugin("stateful", STATE))}
     words = ["data=digits", "~model", "+model={_target_: stateful.model}", "training.epochs=5", "checkpoint.every_epochs=1",
              "+training.callbacks.keeps={_target_: stateful.Keeps}", *words]  # fmt: skip
@@ -150,7 +153,11 @@ def test_state_in_python_objects_goes_on_elsewhere_too(words: list[str], tmp_pat
     runs = tmp_path / "killed"
     kill_after(start(words, runs, env), runs, 2, signal.SIGKILL)
     ended = finish(start(words, runs, env))
-    assert ended["resumed_at"] >= 2
+    if "backend=jax" in words:
+        assert "another model.averaged" in ended["said"]
+        assert "from the beginning" in ended["said"]
+    else:
+        assert ended["resumed_at"], ended["said"]
     assert ended["digests"] == straight["digests"]
     assert ended["metrics"] == straight["metrics"]
 

@@ -95,7 +95,7 @@ def test_weights_are_kept_where_a_callback_fails_after_the_last_epoch(
         assert said == []
         assert not (path / "model.keras").exists()
         return
-    assert said == [f"The last epoch was over when the run failed: its weights are kept in {path}."]
+    assert said == [f"The last epoch was over when the run failed: its weights are in {path} until the same command is run again."]
     whole = training.run(config(*words, f"runs={path.parent / 'whole'}"))
     assert digest.arrays(keras.saving.load_model(path / "model.keras").get_weights()) == whole.digests["final_weights"]
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from seedbed import Refused
-from seedbed.run.record import AGAIN, Record, all_records
+from seedbed.run.record import AGAIN, KEY, Record, all_records
 
 MOST_NAMED = 6  # records that a message lists
 
@@ -29,7 +29,7 @@ def found(name: str, runs: Path) -> Path:
             f"{name}: there is no such record. Accepted: a record's folder or its record.json, "
             f"or a key under {runs} or its beginning (KEY/{AGAIN}: what force=true has left)."
         )
-    fitting = sorted(folder for folder in runs.glob(f"{beginning}*") if (folder / "record.json").is_file())
+    fitting = sorted(folder for folder in runs.glob(f"{beginning}*") if KEY.fullmatch(folder.name) and (folder / "record.json").is_file())
     if len(fitting) > 1:
         names = [folder.name for folder in fitting]
         length = next(n for n in range(len(beginning) + 1, 65) if len({key[:n] for key in names}) == len(names))

@@ -8,6 +8,7 @@ from typing import Any
 
 from seedbed.proof.side import Side
 from seedbed.run.claims import at
+from seedbed.run.variables import BESIDE
 
 ABSENT = object()  # what stands on the side that doesn't have a name
 
@@ -81,7 +82,7 @@ def leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _environment(side: Side) -> dict[str, Any]:
-    found = {name: value for name, value in side.inputs["environment"].items() if name != "packages"}
+    found = {name: value for name, value in side.inputs["environment"].items() if name not in ("packages", BESIDE)}
     set_by_level = at(side.inputs, "determinism.environment")
     fixed: Mapping[str, Any] = set_by_level if isinstance(set_by_level, dict) else {}
     if isinstance(found.get("variables"), dict):

@@ -197,8 +197,9 @@ def trackers(runs: Path) -> list[str]:
     """Return the addresses of MLflow that this project's choices of `tracking` name (conf/tracking/*.yaml), for records in `runs`."""
     found = []
     for file in sorted((project_root() / "conf" / "tracking").glob("*.yaml")):
-        node = OmegaConf.create({"runs": str(runs), "tracking": yaml_files.load(file)})
-        with suppress(OmegaConfBaseException):  # a variable that is not set here, say
+        with suppress(OmegaConfBaseException, Refused):  # a variable that is not set here; what was not chosen needn't be readable
+            content = yaml_files.load(file)
+            node = OmegaConf.create({"runs": str(runs), "tracking": content if isinstance(content, dict) else {}})
             found += [str(node.tracking.uri)] if node.tracking.get("uri") else []
     return found
 

@@ -191,7 +191,7 @@ def _fit(
     if training.engine == "loop" and why_not:
         raise Refused(f"training.engine=loop can't train this: {why_not}. Accepted: auto, fit.")
     if not epochs:
-        _end_of_fit(model, [*callbacks, *watching, recording.past, recording], recording)
+        _end_of_fit(model, [recorder.LastEpoch(recording, epochs.stop), *callbacks, *watching, recording.past, recording], recording)
         return "fit" if why_not else "loop"
     if not why_not:
         shared.engine.fit(data, seeds, epochs, training.batch_size, training.shuffle, [*callbacks, *watching], recording)
@@ -302,9 +302,13 @@ def _weights_kept(model: Any, recording: recorder.Recorder, said: Callable[[str]
     except (CannotRestore, recorder.Interrupted, recorder.NotFinite):
         raise
     except Exception:
-        if recording.trained or model.stop_training:
-            _save(model, recording.record, said)
-            said(f"The last epoch was over when the run failed: its weights are kept in {recording.record.path}.")
+        if recording.trained:
+            try:
+                _save(model, recording.record, said)
+                where = f"its weights are in {recording.record.path} until the same command is run again"
+            except Exception as other:
+                where = f"its weights could not be kept: {other}"
+            said(f"The last epoch was over when the run failed: {where}.")
         raise
 
 

@@ -40,6 +40,7 @@ FORMAT = record_schema.FORMAT
 FINISHED, FAILED = record_schema.FINISHED, record_schema.FAILED
 INTERRUPTED, RUNNING = record_schema.INTERRUPTED, record_schema.RUNNING
 
+KEY = re.compile("[0-9a-f]{64}")
 AGAIN = "again"  # the folder inside a record that force=true trains in
 LARGEST_HISTORY = 200_000_000  # bytes
 
@@ -298,8 +299,12 @@ def all_records(runs: Path, unreadable: dict[str, str] | None = None) -> list[Re
 
 
 def folders(runs: Path) -> list[Path]:
-    """The folders under `runs` that hold a record.json, or something by that name."""
-    return [file.parent for file in [*runs.glob("[0-9a-f]*/record.json"), *runs.glob("[0-9a-f]*/again/record.json")]]
+    """The folders under `runs` that have a key's name and hold a record.json, or something by that name.
+
+    A user's copy of a record, or a link to one, has another name, and is none.
+    """
+    found = [*runs.glob("[0-9a-f]*/record.json"), *runs.glob(f"[0-9a-f]*/{AGAIN}/record.json")]
+    return [file.parent for file in found if KEY.fullmatch(file.relative_to(runs).parts[0])]
 
 
 @contextmanager

@@ -30,18 +30,9 @@ def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in name:
         raise ValueError("a name that leads out of the record's folder")
-    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts) or _is_no_text(name):
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):  # a ValueError, too, for half of a character
         raise ValueError("a name that no file has")
     return name
-
-
-def _is_no_text(name: str) -> bool:
-    """Whether it has half of a character (a lone surrogate), other than those that stand for bytes that are no UTF-8."""
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _float(value: int | float) -> int | float:

@@ -160,6 +160,9 @@ class LastEpoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.recording.trained = epoch + 1 == self.epochs
 
+    def on_train_end(self, logs: Any = None) -> None:
+        self.recording.trained = True  # a callback may have stopped it earlier
+
 
 class Resumed(keras.callbacks.Callback):
     """Puts PyTorch's global generator back before a resumed run's first batch: Keras's input draws from it when it begins."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+TRIES = 3
 NAME = ".seedbed-"  # below a folder of the user's; without the point in the system's own
 
 
@@ -23,8 +24,16 @@ def folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
     place = parent or Path(tempfile.gettempdir())
     prefix = f"{NAME if parent else NAME[1:]}{purpose}-"
     remove_abandoned(place, prefix)
-    made = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-    lock = _locked(made)
+    for left in reversed(range(TRIES)):
+        made = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        if (lock := _locked(made)) is not None and made.is_dir():
+            break
+        if lock is not None:  # before it was held here, another process took it for an abandoned one
+            os.close(lock)
+            lock = None
+        if left:
+            shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(mode=0o700, exist_ok=True)  # where there are no locks
     try:
         yield made
     finally:

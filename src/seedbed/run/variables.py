@@ -180,11 +180,12 @@ def _other(path: Path, inputs: Mapping[str, Any]) -> dict[str, str | None] | Non
     try:
         found = json.loads(plain_files.read(path / "record.json", LARGEST, optional=True) or b"{}")
         read = found.get("read") or {}
-        now = {str(name): shown(str(name), present(str(name))) for name in read}
+        # what was fetched may have been changed on the server, and the mark doesn't cover what was read
+        own = "fetched" not in found and origin.doubt(found, path) is None
+        now = {str(name): shown(str(name), present(str(name)), secret=own) for name in read}
         if now == read:
             return None
-        # what was fetched may have been changed on the server, and the mark doesn't cover what was read
-        if "fetched" not in found and origin.doubt(found, path) is None:
+        if own:
             return now
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, Refused):
         return None  # who reads the record says what is wrong with it
@@ -199,15 +200,16 @@ def present(name: str) -> str | None:
     return before if written == value else value
 
 
-def shown(name: str, value: str | None) -> str | None:
-    """Return what is kept of a variable's value."""
+def shown(name: str, value: str | None, secret: bool = True) -> str | None:
+    """Return what is kept of a variable's value. secret: whether one that is not shown is one in messages, too."""
     if name == WHOLE:
         rest = {key: present(key) for key in sorted(os.environ.keys() | _written.keys()) if not NOT_COUNTED.fullmatch(key)}
         rest = {key: text for key, text in rest.items() if text is not None}
         return _stamp(record.canonical(rest))
     if value is None or (PLAIN.fullmatch(value) and not redaction.SECRET_NAMES.search(name)):
         return value
-    redaction.know(value, f"${{{name}}}")
+    if secret:
+        redaction.know(value, f"${{{name}}}")
     path = os.path.expanduser(value)  # noqa: PTH111 (any text)
     if os.sep in value and os.path.isfile(path):  # noqa: PTH113
         return f"file {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"

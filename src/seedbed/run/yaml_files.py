@@ -94,7 +94,7 @@ def _check(text: str, path: Path, aliases: bool) -> None:
             total += 1
             if len(event.value) > LONGEST_NUMBER and _is_number(event):
                 raise Refused(f"{_shown(path)}, line {line}: a number of {len(event.value):,} characters; {LONGEST_NUMBER} at most. "
-                              "If it is text: in quotes.")  # fmt: skip
+                              "If it is text, put it in quotes.")  # fmt: skip
             if event.anchor:
                 sizes[event.anchor] = 1
         elif isinstance(event, yaml.CollectionEndEvent):
