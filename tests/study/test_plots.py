@@ -202,6 +202,7 @@ def test_pictures_are_the_same_bytes_again_in_any_process(tmp_path: Path) -> Non
     (tmp_path / "matplotlibrc").write_text("font.size: 23\nfigure.dpi: 40\nsavefig.dpi: 40\naxes.grid: True\ntext.parse_math: False\n")
     write_all(here)
     environment = {**os.environ, "PYTHONHASHSEED": "77", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "TZ": "Asia/Tokyo"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     subprocess.run([sys.executable, __file__, str(there)], env=environment, check=True, cwd=tmp_path)
     for name in CASES:
         png = (here / f"{name}.png").read_bytes()
