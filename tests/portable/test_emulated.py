@@ -54,13 +54,13 @@ def verified(seedbed: Callable[..., Done], *words: str) -> Done:
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_bits_on_an_emulated_cpu(model: str, cpu: str, seedbed: Callable[..., Done], tmp_path: Path) -> None:
     done = verified(seedbed, "determinism=portable", *MODELS[model], f"runs='{tmp_path / 'runs'}'", "--against-cpu", cpu)
-    native, other = done.json["executions"]
+    native, *_, other = executions = done.json["executions"]  # between them: in other surroundings
     print(
         f"{model:12} {cpu:10} {native['digests']['run'][:16]} {other['digests']['run'][:16]}  {native['seconds']:.0f} s, {other['seconds']:.0f} s"
     )
     assert other["name"] == f"on {cpu}, emulated"
-    assert native["status"] == other["status"] == "finished"
-    assert native["digests"] == other["digests"]
+    assert {one["status"] for one in executions} == {"finished"}
+    assert [one["digests"] for one in executions] == [native["digests"]] * len(executions)
     assert done.status == 0
 
 
