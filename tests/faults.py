@@ -941,7 +941,7 @@ FAULTS = (
         "seedbed/run/reuse.py",
         "if old is not None and old.status == FINISHED:\n        shutil.rmtree(again)",
         "if old is not None:\n        shutil.rmtree(again)",
-        "a forced run that was broken off begins anew",
+        "a forced run that was broken off starts from the beginning",
         "run/test_integrity.py::test_a_forced_run_that_was_broken_off_goes_on_and_one_that_has_ended_is_made_anew",
     ),
     # --- what is read ---

@@ -237,9 +237,9 @@ def sync(argv: list[str]) -> int:
         printed.say(f"seedbed sync: {key[:12]} was not taken: {why.splitlines()[0]}\nNothing is lost; try again when the server answers.")
     for why in unreadable.values():
         printed.say(f"seedbed sync: {why}")
-    keys = [one.key for one in found]
+    of_records = {one.key for one in found}
     for key, names in surplus.items():
-        what, why = (key[:12], "the record does not list them") if key in keys else (harmless(key), "no study writes them")
+        what, why = (key[:12], "the record does not list them") if key in of_records else (harmless(key), "no study writes them")
         printed.say(f"seedbed sync: {what}: not sent, because {why}: {listed(names)}.")
     for place in dict.fromkeys(place for places in strange.values() for place in places):
         keys = [key[:12] for key, places in strange.items() if place in places]

@@ -78,7 +78,7 @@ def fsck(argv: list[str]) -> int:
 def everything(runs: Path) -> list[Path]:
     """Return the folders that are records, or were to become some."""
     found = [path for path in sorted(runs.glob("[0-9a-f]*")) if record.KEY.fullmatch(path.name)]
-    return [*found, *(path / "again" for path in found if os.path.lexists(path / "again"))]
+    return [*found, *(path / record.AGAIN for path in found if os.path.lexists(path / record.AGAIN))]
 
 
 def named(name: str, runs: Path) -> list[Path]:
@@ -115,7 +115,7 @@ def examined(folder: Path, words: Sequence[str] = (), runs: Path | None = None) 
         words: What a command needs besides to find the same folder of records (`runs=…`).
         runs: The folder of records; each one in it has the name of its key.
     """
-    state = State(str(folder), folder.name if folder.name != "again" else f"{folder.parent.name}/again", "", WHOLE)
+    state = State(str(folder), folder.name if folder.name != record.AGAIN else f"{folder.parent.name}/{folder.name}", "", WHOLE)
     if not folder.is_dir() or not os.path.lexists(folder / "record.json"):
         state.state = HALF_MADE
         state.why = ["it has no record.json" if folder.is_dir() else "it is no folder"]
@@ -166,7 +166,7 @@ def _trained_again(found: Record, folder: Path, words: Sequence[str]) -> list[st
 def _home(folder: Path) -> tuple[Path, str] | None:
     """(folder of records, key) of the record in RUNS/KEY or RUNS/KEY/again; None for a folder of another name."""
     of_key = folder.parent if folder.name == record.AGAIN else folder
-    return (of_key.parent, of_key.name) if claims.SHA256.fullmatch(of_key.name) else None
+    return (of_key.parent, of_key.name) if record.KEY.fullmatch(of_key.name) else None
 
 
 def _of_mlflow(found: Record, folder: Path) -> list[str]:

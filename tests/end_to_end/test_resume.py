@@ -144,7 +144,8 @@ class Keeps(keras.callbacks.Callback):
 def test_state_in_python_objects_goes_on_elsewhere_too(words: list[str], tmp_path: Path, plugin: Callable[..., Path]) -> None:
     """An average on the model, a mask and a list of a layer, a module's counter: on other backends, and with replicas.
 
-    On JAX the traces of two steps are not compared: a run starts anew, and says why, where the step could have read what has changed.
+    On JAX the traces of two steps are not compared: a run starts from the beginning, and says why, where the step could have read what has
+    changed.
     """
     env = {"PYTHONPATH": str(plugin("stateful", STATE))}
     words = ["data=digits", "~model", "+model={_target_: stateful.model}", "training.epochs=5", "checkpoint.every_epochs=1",

@@ -59,7 +59,7 @@ def test_each_example_is_changed_otherwise_in_each_epoch_and_as_before_when_a_ru
     whole = drawn(range(3))
     assert len(set(whole.values())) == len(whole) == 30
     assert drawn(range(1, 3)) == {place: value for place, value in whole.items() if place[0] >= 1}
-    assert drawn(range(3), order=5, batch=3) == whole  # whatever comes before it
+    assert drawn(range(3), order=5, batch=3) == whole  # no batch before it matters
 
 
 def test_a_ready_made_pipeline_goes_on_where_a_run_was_stopped() -> None:

@@ -205,7 +205,7 @@ def _quoted(path: str) -> str:
 
 
 def _git(*arguments: str, env: Mapping[str, str] | None = None) -> str:
-    mine = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", **(env or {})}  # `status` would write its index anew
+    mine = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", **(env or {})}  # `status` would rewrite the index
     try:
         done = subprocess.run(["git", "-C", str(project_root()), *arguments], capture_output=True, timeout=60, env=mine)
     except (OSError, subprocess.SubprocessError):

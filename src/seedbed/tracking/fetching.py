@@ -20,7 +20,8 @@ BRINGS = 600.0  # seconds for all that is asked about one record, or for the sea
 LARGEST_STUDY = 20_000_000  # bytes of study.json
 PAGES = 1000  # of 500 runs; a server may say of every page that another follows
 MODEL = "model.keras"
-COMPARED = (*claims.FILES, "weights.npz")  # what MLflow has of a record, besides its model
+# What MLflow gets of a record's folder, besides the model.
+FILES = ("record.json", "config.yaml", "history.jsonl", "code.diff", "rows.npz", "weights.npz")
 
 
 def fetch(folder: Path, masters: Iterable[int], uri: str, experiment: str) -> list[str]:
@@ -105,7 +106,7 @@ def differing(record: Any, uri: str, run_id: str, model: bool) -> list[str]:
     """The files of a finished record that `uri` has not, or has with other bytes; a file of the right size is downloaded and hashed.
 
     A copy that was fetched has a record.json of its own, which says so: that of its origin stays. model: whether its model must be
-    there; one that is there is compared in any case. Raises whatever the server does; Refused for an answer that is none.
+    there; one that is there is compared in any case. Raises what MLflow's client raises; Refused for an answer that is none.
     """
     settle()
     from mlflow import MlflowClient
@@ -115,7 +116,7 @@ def differing(record: Any, uri: str, run_id: str, model: bool) -> list[str]:
     mine = {name: kept for name, kept in record.files().items() if (record.path / name).exists()}
     if "fetched" in record.content:
         del mine["record.json"]
-    found = _unlike(uri, str(run.info.artifact_uri), "record", {name: mine[name] for name in COMPARED if name in mine})
+    found = _unlike(uri, str(run.info.artifact_uri), "record", {name: mine[name] for name in FILES if name in mine})
     if MODEL in mine and (has_model(run) or model) and is_other_model(client, run, mine[MODEL]):
         found.append(MODEL)
     return found

@@ -15,6 +15,7 @@ from seedbed.run import json_text, plain_files, scratch
 from seedbed.run.plain_text import harmless
 from seedbed.run.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Record, is_held
 from seedbed.tracking import descriptions, fetching, models, names, views
+from seedbed.tracking.fetching import FILES, MODEL
 from seedbed.tracking.names import allowed
 from seedbed.tracking.store import answers, check_artifacts, experiment_id_of, is_there, settle, store_lock
 
@@ -23,10 +24,6 @@ METRICS_A_BATCH = 900  # MLflow takes 1000 metrics, 100 parameters and 100 tags 
 PARAMS_A_BATCH = 90
 TAGS_A_BATCH = 90
 LONGEST_PARAM = 5000
-
-# What MLflow gets of a record's folder, besides the model.
-FILES = ("record.json", "config.yaml", "history.jsonl", "code.diff", "rows.npz", "weights.npz")
-MODEL = "model.keras"
 
 
 @dataclass(frozen=True)
