@@ -244,8 +244,9 @@ def test_compare_says_who_is_better_and_exits_by_it(seedbed: Callable[..., Any],
         (["model=mlp", "model=cnn ++tracking.uri=x"], "++tracking.uri is no part of a configuration"),
     ],
 )
-def test_compare_refuses_with_a_message(seedbed: Callable[..., Any], words: list[str], says: str) -> None:
-    command = [sys.executable, "-m", "seedbed", "compare", *words]
+def test_compare_refuses_with_a_message(words: list[str], says: str, tmp_path: Path) -> None:
+    records = [f"runs='{tmp_path}'"] if "--" in words else []  # else nothing is composed
+    command = [sys.executable, "-m", "seedbed", "compare", *words, *records]
     done = subprocess.run(command, env=OUTSIDE, capture_output=True, text=True)
     assert done.returncode == 2, done.stdout
     assert says in done.stderr
