@@ -145,10 +145,10 @@ def examined(folder: Path, words: Sequence[str] = (), runs: Path | None = None) 
 def _trained_again(found: Record, folder: Path, words: Sequence[str]) -> list[str]:
     """The command that trains a damaged record again, from its config.yaml; it puts what is damaged aside.
 
-    Of a record from elsewhere no such command is made: its config may name any code, and `replay` judges it.
+    Of a record from elsewhere no such command is made: its config may name any code, and `replay` takes no damaged one.
     """
     if origin.doubt(found.content, folder) is not None:
-        return [BY_ITS_COMMAND, command_line.command("replay", [str(folder)])]
+        return [BY_ITS_COMMAND]
     from seedbed.proof import untrusted
     from seedbed.proof.overrides import overrides
     from seedbed.proof.side import Side

@@ -58,7 +58,7 @@ def tasks(tmp_path: Path) -> list[Task]:
     found = []
     for master in (1, 2, 3, 4):
         _record(tmp_path / f"{master:064x}", A, earlier_runs=master - 1 if master != 3 else 0)
-        task = Task(tmp_path / "study", master)
+        task = Task(tmp_path / "studies" / "study", master)
         task.file.parent.mkdir(parents=True, exist_ok=True)
         task.note(status="finished", record=str(tmp_path / f"{master:064x}"))
         found.append(task)
@@ -112,6 +112,20 @@ def test_only_runs_that_came_after_others_are_forgotten(tasks: list[Task], tmp_p
     assert check.confirmed(verdict, tasks).repeats is True
     assert check.confirmed(Verdict(False, 3, alone={"history": B}), tasks).repeats is False
     assert "other bits there each time" in check.confirmed(Verdict(False, 3, alone={"history": B}), tasks).said
+
+
+def test_a_record_outside_of_the_folder_of_records_is_never_removed(tasks: list[Task], tmp_path: Path) -> None:
+    """A study's notes may come from elsewhere, and a folder of records may hold links."""
+    elsewhere, link = tmp_path / "elsewhere" / ("b" * 64), tmp_path / ("c" * 64)
+    _record(elsewhere, A, earlier_runs=1)
+    _record(tmp_path / "elsewhere" / link.name, A, earlier_runs=1)
+    link.symlink_to(tmp_path / "elsewhere" / link.name)
+    tasks[1].note(status="finished", record=str(elsewhere))
+    tasks[3].note(status="finished", record=str(link))
+    assert check.forget(tasks) == 2
+    assert elsewhere.is_dir()
+    assert (link / "record.json").is_file()
+    assert [task.master for task in tasks if task.noted()] == [1, 3]  # both are trained again
 
 
 def test_an_output_that_one_of_the_two_lacks_differs(tasks: list[Task], tmp_path: Path) -> None:

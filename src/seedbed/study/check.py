@@ -198,16 +198,21 @@ def judged(task: Task, scratch: Path, status: int, tasks: Iterable[Task], call: 
 
 
 def forget(tasks: Iterable[Task]) -> int:
-    """Remove the records of runs that shared a process with earlier ones, and the notes of them; how many there were."""
+    """Remove the records of runs that shared a process with earlier ones, and the notes of them; how many there were.
+
+    A note is no reason to remove anything outside of the folder that the study lies in.
+    """
     count = 0
     for task in tasks:
         noted = task.noted()
         with suppress(Refused, KeyError):
-            found = Record.kept(Path(noted["record"]))
+            found = Record.kept(Path(str(noted["record"])))
             if found.status == FINISHED and not shared(found):
                 continue
-            with record.locked(found.path.parent, found.key):
-                shutil.rmtree(found.path)
+            runs = task.folder.resolve().parents[1]
+            if found.path.resolve() in (runs / found.key, runs / found.key / record.AGAIN):
+                with record.locked(runs, found.key):
+                    shutil.rmtree(found.path.resolve())
         task.file.unlink(missing_ok=True)
         count += 1
     return count

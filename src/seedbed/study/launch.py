@@ -25,6 +25,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from seedbed import Refused
+from seedbed.composing import quoted
 from seedbed.run import children, json_text, plain_files, process, provenance, training
 from seedbed.run.record import naming
 from seedbed.run.redaction import redacted
@@ -274,9 +275,13 @@ def job(config: DictConfig) -> None:
 def launched(run: Callable[[list[str]], None], argv: Iterable[str], parts: Sequence[Sequence[Task]], call: str, hydra: Any) -> None:
     """Hand the parts to the launcher that `argv` names. run: calls Hydra with `job` and these words."""
     lists = ",".join("[" + ",".join(str(task.master) for task in part) + "]" for part in parts)
+    folder = Path(hydra.sweep.dir) / parts[0][0].folder.name
+    if "submitit_folder" in hydra.launcher:  # where it leaves each job's config as it was given: an address may have a password
+        (folder / ".submitit").mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with children.launching() if launcher_of(hydra) in ON_THIS_MACHINE else nullcontext():
-            said = [f"study.seeds={lists}", f"study.call={call}", "hydra.hydra_logging.root.level=WARNING"]
+            said = [f"study.seeds={lists}", f"study.call={call}", f"hydra.sweep.dir={quoted(str(folder))}"]
+            said += ["hydra.hydra_logging.root.level=WARNING"]
             run(["--multirun", *argv, *_no_more_than(len(parts), hydra), *said])
     except Refused:
         raise
