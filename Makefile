@@ -119,8 +119,9 @@ test: setup-dev  ## the tests that every change is tried with, in minutes: make 
 
 ifneq ($(wildcard tests/end_to_end),)
 .PHONY: test-integration test-slow test-all
+# Three at once: a fifth of their time they wait for servers and kills, and not for a processor.
 test-integration: $(TESTED)  ## servers, clusters, kills, full disks, browsers, other backends, copies of the project, documents
-	@"$(BIN)/python" -m pytest -m "integration and $(OTHERS)" $(ARGS)
+	@"$(BIN)/python" -m pytest -m "integration and $(OTHERS)" -n 3 $(ARGS)
 
 test-slow: $(TESTED)  ## more cases of what the tests show, too long for CI
 	@"$(BIN)/python" -m pytest -m "slow and not image and not emulation" $(ARGS)

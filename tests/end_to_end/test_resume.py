@@ -138,7 +138,11 @@ class Keeps(keras.callbacks.Callback):
 
 @pytest.mark.parametrize(
     "words",
-    [["backend=jax"], ["backend=torch", "determinism=strict"], ["strategy=mirrored", "strategy.replicas=2"]],
+    [
+        ["backend=jax"],
+        ["backend=torch", "determinism=strict"],
+        pytest.param(["strategy=mirrored", "strategy.replicas=2"], marks=pytest.mark.slow),
+    ],
     ids=["jax", "torch", "mirrored"],
 )
 def test_state_in_python_objects_goes_on_elsewhere_too(words: list[str], tmp_path: Path, plugin: Callable[..., Path]) -> None:
