@@ -236,9 +236,12 @@ def own_files(targets: Iterable[str]) -> list[Path]:
 def _reached(targets: Iterable[str]) -> list[tuple[str, Path, str | None]]:
     """(name, file, None, or the list of an installed package's files) of each module that `code` names, by name."""
     found: dict[str, tuple[str, Path, str | None]] = {}
-    waiting = ["seedbed.run.training", "seedbed.run.fitting", *targets]
+    waiting, followed = ["seedbed.run.training", "seedbed.run.fitting", *targets], set[str]()
     while waiting:
-        for name, path in _modules(waiting.pop()):
+        if (dotted := waiting.pop()) in followed:
+            continue
+        followed.add(dotted)
+        for name, path in _modules(dotted):
             if name in found:
                 continue
             if not _is_first_party(path) and (listed := _files_of(name)):
