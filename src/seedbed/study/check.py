@@ -209,10 +209,10 @@ def forget(tasks: Iterable[Task]) -> int:
             found = Record.kept(Path(str(noted["record"])))
             if found.status == FINISHED and not shared(found):
                 continue
-            runs = task.folder.resolve().parents[1]
-            if found.path.resolve() in (runs / found.key, runs / found.key / record.AGAIN):
+            runs, path = task.folder.resolve().parents[1], found.path.resolve()
+            if path in (runs / found.key, runs / found.key / record.AGAIN):
                 with record.locked(runs, found.key):
-                    shutil.rmtree(found.path.resolve())
+                    shutil.rmtree(path)
         task.file.unlink(missing_ok=True)
         count += 1
     return count

@@ -276,10 +276,10 @@ def launched(run: Callable[[list[str]], None], argv: Iterable[str], parts: Seque
     """Hand the parts to the launcher that `argv` names. run: calls Hydra with `job` and these words."""
     lists = ",".join("[" + ",".join(str(task.master) for task in part) + "]" for part in parts)
     folder = Path(hydra.sweep.dir) / parts[0][0].folder.name
-    if "submitit_folder" in hydra.launcher:  # where it leaves each job's config as it was given: an address may have a password
-        (folder / ".submitit").mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with children.launching() if launcher_of(hydra) in ON_THIS_MACHINE else nullcontext():
+            if "submitit_folder" in hydra.launcher:  # it leaves each job's config there as it was given: an address may have a password
+                (folder / ".submitit").mkdir(mode=0o700, parents=True, exist_ok=True)
             said = [f"study.seeds={lists}", f"study.call={call}", f"hydra.sweep.dir={quoted(str(folder))}"]
             said += ["hydra.hydra_logging.root.level=WARNING"]
             run(["--multirun", *argv, *_no_more_than(len(parts), hydra), *said])
